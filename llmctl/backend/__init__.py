@@ -1,0 +1,1 @@
+"""HTTP to running engines, and the pool that picks one."""

@@ -1,0 +1,1 @@
+"""Response cache: keys and values are bytes; what they mean is known elsewhere."""

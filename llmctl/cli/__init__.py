@@ -1,0 +1,1 @@
+"""The command line: parses, calls ``ops``, prints through ``render``, maps errors to exit codes."""

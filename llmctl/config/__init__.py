@@ -1,0 +1,1 @@
+"""Flags, environment and TOML file become one frozen ``Config``, each value with its origin."""

@@ -1,0 +1,1 @@
+"""Values that two rooms share; imports only the standard library, msgspec and platformdirs."""

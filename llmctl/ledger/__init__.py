@@ -1,0 +1,1 @@
+"""Append-only record of what was asked, answered and spent."""

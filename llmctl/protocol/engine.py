@@ -1,0 +1,62 @@
+"""What engines say, in one shape: the common language of the Ollama and OpenAI decoders."""
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class EngineModel(Struct, frozen=True, kw_only=True):
+    """A model as one engine offers it."""
+
+    name: str
+    digest: str
+    """Changes when the weights change; part of the cache key."""
+    context_length: int | None = None
+    """Trained or configured context in tokens; None where the engine does not say."""
+    capabilities: frozenset[str] = frozenset()
+    """Of ``completion``, ``tools``, ``vision``, ``thinking``, ``embedding``."""
+    family: str = ""
+    """Architecture, e.g. ``qwen3moe``."""
+    renderer: str = ""
+    """Ollama's prompt renderer, e.g. ``qwen3-coder``; empty for template models."""
+
+
+class EngineToolCall(Struct, frozen=True, kw_only=True):
+    """A complete tool call."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class EngineDone(Struct, frozen=True, kw_only=True):
+    """The engine's own end of an answer."""
+
+    reason: str
+    """``stop``, ``length`` or ``tool_calls``; other words count as ``stop``."""
+    prompt_tokens: int | None = None
+    """The whole prompt, engine-cached prefix included."""
+    cached_prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_ms: float | None = None
+
+
+class EngineChunk(Struct, kw_only=True, gc=False):
+    """One step of an engine's stream: thinking first, then text, then calls, then the end."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[EngineToolCall, ...] = ()
+    done: EngineDone | None = None
+
+
+class ChatPlan(Struct, frozen=True, kw_only=True):
+    """Everything an engine needs for one answer, decided before it is asked."""
+
+    request: "Any"
+    """The ``anthropic.MessagesRequest`` in normal form."""
+    model: EngineModel
+    num_ctx: int | None
+    """Context window in tokens to ask for (Ollama), None to leave the engine's own."""
+    max_tokens: int
+    """Already clamped to what the context leaves."""
+    keep_alive: str = "30m"

@@ -1,0 +1,1 @@
+"""The Anthropic-compatible proxy: aiohttp, one request at a time through the pipeline."""

@@ -1,0 +1,1 @@
+"""Values become text. The only room that knows Rich."""
