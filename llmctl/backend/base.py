@@ -16,16 +16,14 @@ class Engine(Protocol):
     """``ollama`` or ``openai``."""
 
     async def discover(self) -> list[EngineModel]:
-        """
-        Ask what it serves; raises ``ApiError`` when it does not answer in time.
+        """Ask what it serves; raises ``ApiError`` when it does not answer in time.
 
         Also the health check: called in the background every few seconds.
         """
         ...
 
     def chat(self, plan: ChatPlan) -> AsyncIterator[list[EngineChunk]]:
-        """
-        Generate; yields everything that has arrived as one list, never an empty one.
+        """Generate; yields everything that has arrived as one list, never an empty one.
 
         Failures raise ``ApiError``, before the first list or in the middle. The last chunk of a
         complete answer carries ``done``; an end without it raises. Closing the iterator closes the

@@ -1,5 +1,4 @@
-"""
-What every cache store can do.
+"""What every cache store can do.
 
 A store never fails a request: trouble is a miss, counted and shown by ``status``.
 Reads are awaited, writes are queued and made later.

@@ -84,7 +84,7 @@ class CacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class RedisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[redis]``: set ``url`` or ``host`` to use Redis. The password comes from the environment."""
+    """``[redis]``: set ``url`` or ``host`` to use it; the password comes from the environment."""
 
     url: str | None = None
     host: str | None = None

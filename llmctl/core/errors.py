@@ -1,5 +1,4 @@
-"""
-One base error, its few leaves, and the exit codes they map to.
+"""One base error, its few leaves, and the exit codes they map to.
 
 Rooms translate foreign exceptions at their edge; only ``cli/main.py`` prints an error and exits.
 """

@@ -1,5 +1,4 @@
-"""
-Anthropic, Ollama and OpenAI wire formats and the translations between them.
+"""Anthropic, Ollama and OpenAI wire formats and the translations between them.
 
 Sans-IO: bytes and structs in, bytes and structs out. Nothing here opens a socket or waits.
 """

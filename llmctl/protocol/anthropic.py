@@ -1,5 +1,4 @@
-"""
-The Anthropic Messages API as structs: requests as clients send them, answers as they expect them.
+"""The Anthropic Messages API as structs: what clients send and what they expect back.
 
 Unknown fields are tolerated and dropped (``cache_control``, ``metadata``, betas); an unknown block
 ``type`` or a wrong shape fails decoding with its path. Source: Anthropic's API reference and
@@ -187,8 +186,7 @@ AnswerBlock = TextBlock | ThinkingBlock | ToolUseBlock
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """
-    A finished answer without its ids: what the cache stores and every replay is made from.
+    """A finished answer without its ids: what the cache stores and every replay is made from.
 
     ``ToolUseBlock.id`` is empty in here; fresh ids are minted for each client that gets a copy.
     """

@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from llmctl.protocol.anthropic import MessagesRequest
+
 
 class EngineModel(Struct, frozen=True, kw_only=True):
     """A model as one engine offers it."""
@@ -52,8 +54,8 @@ class EngineChunk(Struct, kw_only=True, gc=False):
 class ChatPlan(Struct, frozen=True, kw_only=True):
     """Everything an engine needs for one answer, decided before it is asked."""
 
-    request: "Any"
-    """The ``anthropic.MessagesRequest`` in normal form."""
+    request: MessagesRequest
+    """In normal form (``request.normalise``)."""
     model: EngineModel
     num_ctx: int | None
     """Context window in tokens to ask for (Ollama), None to leave the engine's own."""

@@ -1,5 +1,4 @@
-"""
-Errors in Anthropic's shape, and what an engine's own errors mean in it.
+"""Errors in Anthropic's shape, and what an engine's own errors mean in it.
 
 Status and type follow Anthropic's error table; the wording of ``prompt_too_long`` is what makes
 Claude Code compact its conversation.
@@ -21,8 +20,7 @@ ERROR_TYPES = {
 
 
 class ApiError(BackendError):
-    """
-    An error a client of the Messages API is shown.
+    """An error a client of the Messages API is shown.
 
     ``retry_after_s`` becomes the ``retry-after`` header; ``another_backend`` says that the failure
     is this backend's own, so the next one may be tried while nothing has been sent.
@@ -38,9 +36,8 @@ class ApiError(BackendError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.type = ERROR_TYPES.get(
-            status, "invalid_request_error" if status < 500 else "api_error"
-        )
+        fallback = "invalid_request_error" if status < 500 else "api_error"
+        self.type = ERROR_TYPES.get(status, fallback)
         self.retry_after_s = retry_after_s
         self.another_backend = another_backend
 

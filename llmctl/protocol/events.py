@@ -1,5 +1,4 @@
-"""
-The events of an Anthropic answer, before they are bytes.
+"""The events of an Anthropic answer, before they are bytes.
 
 The composer produces them, ``sse`` renders them, ``broadcast`` shares them between listeners.
 ``message_start`` is not among them: it carries ids and an estimate of its own for each client.
