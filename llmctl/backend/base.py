@@ -1,10 +1,23 @@
 """What the proxy needs of an engine, whatever its wire format."""
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
 
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineChunk, EngineModel
+from llmctl.protocol.errors import ApiError
+
+Answer = AsyncGenerator[list[EngineChunk], None]
+
+
+class Unreachable(ApiError):
+    """No connection, or it was lost before an answer began: the engine is down until it is seen.
+
+    ``retry_once`` where it failed at once: a kept-alive connection may close at the wrong moment.
+    """
+
+    def __init__(self, message: str, *, retry_once: bool = False) -> None:
+        super().__init__(529, message, retry_after_s=2, another_backend=True, retry_once=retry_once)
 
 
 class Engine(Protocol):
@@ -22,17 +35,24 @@ class Engine(Protocol):
         """
         ...
 
-    def chat(self, plan: ChatPlan) -> AsyncIterator[list[EngineChunk]]:
+    def chat(self, plan: ChatPlan) -> Answer:
         """Generate; yields everything that has arrived as one list, never an empty one.
 
         Failures raise ``ApiError``, before the first list or in the middle. The last chunk of a
-        complete answer carries ``done``; an end without it raises. Closing the iterator closes the
-        connection, which stops the generation.
+        complete answer carries ``done``; an end without it raises. Closing the iterator, or
+        cancelling the task that waits for it, closes the connection, which stops the generation.
         """
         ...
 
     async def count(self, request: MessagesRequest, model: EngineModel) -> int | None:
         """Return the exact prompt tokens where the engine has a tokenizer endpoint, else None."""
+        ...
+
+    async def vocabulary(self, model: EngineModel) -> dict[str, Any] | None:
+        """Return the tokenizer as Ollama's ``model_info`` names it, None where it has none.
+
+        Raises ``ApiError`` when it cannot be had now. Some megabytes: to be asked once per model.
+        """
         ...
 
     async def close(self) -> None:

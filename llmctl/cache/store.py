@@ -21,6 +21,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     entries: int | None = None
     bytes: int | None = None
     dropped_writes: int = 0
+    failed_writes: int = 0
     failed_reads: int = 0
 
 

@@ -3,25 +3,36 @@
 Unknown keys fail, so that a typo is told and not ignored. Secrets are never in here.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
-Seconds = float
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
+"""A duration; in files and variables also text such as ``"24h"`` or ``"1h30m"``."""
+Bytes = Annotated[int, Meta(ge=0)]
+"""A size; in files and variables also text such as ``"1GiB"``."""
+Port = Annotated[int, Meta(ge=0, le=65535)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[serve]``: where the proxy listens and what it asks of clients."""
 
     listen: str = "127.0.0.1"
-    port: int = 8000
+    port: Port = 8000
+    """0 takes any free port."""
     auth: bool = True
     allowed_hosts: list[str] = []
     """Further ``Host`` names to answer to, beside loopback and the listening address."""
     allowed_origins: list[str] = []
     """Browser origins that may call; none by default."""
-    max_body_bytes: int = 32 * 1024 * 1024
-    drain_s: Seconds = 30.0
+    max_body_bytes: Bytes = 32 * 1024 * 1024
+    header_s: Seconds = 8.0
+    """How long a client may take to send complete headers."""
+    body_s: Seconds = 30.0
+    """How long it may pause while it sends a body."""
+    drain_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+    """How long open answers may go on after the first SIGTERM or Ctrl-C."""
 
 
 class BackendConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,9 +40,9 @@ class BackendConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     url: str
     """``ollama:URL``, ``openai:URL`` or ``embedded``."""
-    parallel: int = 256
+    parallel: AtLeastOne = 256
     """Requests sent to it at once; the rest wait in our queue."""
-    queue: int = 256
+    queue: Annotated[int, Meta(ge=0)] = 256
     """Requests that may wait; beyond it 529."""
 
 
@@ -40,7 +51,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: str | None = None
     """Default model; without it ``qwen3-coder``, or ``qwen2.5-coder:7b`` where only that exists."""
-    num_ctx: int | None = None
+    num_ctx: AtLeastOne | None = None
     """Context window in tokens; without it 65536 or the model's own, whichever is smaller."""
     keep_alive: str = "30m"
     aliases: dict[str, str] = field(default_factory=dict)
@@ -54,8 +65,10 @@ class EmbeddedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     gguf: str | None = None
     """Path of a GGUF model; without it the small instruct model llmctl brings in."""
-    threads: int | None = None
-    parallel: int = 2
+    threads: AtLeastOne | None = None
+    """Threads of llama.cpp; without it its own choice."""
+    parallel: AtLeastOne = 2
+    """Answers generated at once."""
 
 
 class TimeoutConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,9 +89,10 @@ class CacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     store: Literal["auto", "sqlite", "redis", "memory"] = "auto"
     """``auto``: Redis when one is configured, else SQLite."""
     ttl_s: Seconds = 24 * 3600.0
-    max_bytes: int = 1024 * 1024 * 1024
+    max_bytes: Bytes = 1024 * 1024 * 1024
     """Size of the SQLite file at which the least recently used entries go."""
-    memory_bytes: int = 32 * 1024 * 1024
+    memory_bytes: Bytes = 32 * 1024 * 1024
+    """What the copy of hot entries in front of the store may take."""
     tool_answers: bool = True
     """Whether answers that call tools are cached; the client runs the tools again on a hit."""
 
@@ -88,8 +102,8 @@ class RedisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     url: str | None = None
     host: str | None = None
-    port: int = 6379
-    db: int = 0
+    port: Port = 6379
+    db: Annotated[int, Meta(ge=0)] = 0
     budget_s: Seconds = 0.02
     """Longest a request waits for Redis before it goes on without."""
     insecure: bool = False

@@ -26,6 +26,11 @@ class Tasks:
         if not task.cancelled() and (failure := task.exception()) is not None:
             log.error("background task %s failed", task.get_name(), exc_info=failure)
 
+    async def idle(self) -> None:
+        """Wait until nothing runs any more."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     async def close(self) -> None:
         """Cancel everything still running and wait until it has ended."""
         tasks = list(self._running)

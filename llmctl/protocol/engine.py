@@ -21,6 +21,8 @@ class EngineModel(Struct, frozen=True, kw_only=True):
     """Architecture, e.g. ``qwen3moe``."""
     renderer: str = ""
     """Ollama's prompt renderer, e.g. ``qwen3-coder``; empty for template models."""
+    note: str = ""
+    """How it is loaded now, for operators; empty where the engine does not say."""
 
 
 class EngineToolCall(Struct, frozen=True, kw_only=True):
@@ -39,6 +41,8 @@ class EngineDone(Struct, frozen=True, kw_only=True):
     """The whole prompt, engine-cached prefix included."""
     cached_prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    hidden_tokens: int = 0
+    """Part of ``completion_tokens`` that was never streamed: reasoning some engines keep."""
     prompt_ms: float | None = None
 
 

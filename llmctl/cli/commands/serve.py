@@ -1,0 +1,179 @@
+"""``llmctl serve``."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmctl.cli import options
+from llmctl.cli.options import variables
+
+if TYPE_CHECKING:
+    from llmctl.core.model import ServeBanner
+
+ACCESS = "Access"
+CACHE = "Cache"
+
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="ENGINE",
+        help="ollama, ollama:URL, openai:URL or embedded; repeat in order of preference "
+        + variables("backend"),
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What answers for claude-* and aliases " + variables("model.name"),
+        show_default=False,
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        metavar="TOKENS",
+        help="Context window " + variables("model.num_ctx"),
+        show_default=False,
+    ),
+]
+Gguf = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Model file for the embedded engine " + variables("embedded.gguf"),
+        show_default=False,
+    ),
+]
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="How long an idle model stays loaded, -1 for ever " + variables("model.keep_alive"),
+        show_default=False,
+    ),
+]
+Parallel = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Requests at an engine at once; the rest wait " + variables("backend.parallel"),
+        show_default=False,
+    ),
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where to listen, default 127.0.0.1 " + variables("serve.listen"),
+        rich_help_panel=ACCESS,
+        show_default=False,
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        help="Default 8000; 0 takes any free one " + variables("serve.port"),
+        rich_help_panel=ACCESS,
+        show_default=False,
+    ),
+]
+NoAuth = Annotated[
+    bool,
+    typer.Option(
+        "--no-auth",
+        help="Ask for no token: everybody on this machine can use it "
+        "(env: LLMCTL_SERVE_AUTH=false)",
+        rich_help_panel=ACCESS,
+        show_default=False,
+    ),
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Keep answers in Redis instead of a file " + variables("redis.url"),
+        rich_help_panel=CACHE,
+        show_default=False,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache",
+        help="Store and reuse no answers (env: LLMCTL_CACHE_ENABLED=false)",
+        rich_help_panel=CACHE,
+        show_default=False,
+    ),
+]
+
+
+def serve(  # noqa: PLR0913  one parameter per option
+    *,
+    backend: Backends = None,
+    model: Model = None,
+    num_ctx: Context = None,
+    gguf: Gguf = None,
+    keep_alive: KeepAlive = None,
+    parallel: Parallel = None,
+    listen: Listen = None,
+    port: Port = None,
+    no_auth: NoAuth = False,
+    redis_url: RedisUrl = None,
+    no_cache: NoCache = False,
+    config: options.ConfigFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+) -> None:
+    """Serve Claude Code from an open model.
+
+    Any client of the Anthropic Messages API will do. What it serves, and what to type next, is said
+    once it listens. The first Ctrl-C lets open answers finish, the second does not.
+
+    [bold]Examples[/bold]
+    $ llmctl serve
+    $ llmctl serve --backend ollama:http://10.0.0.5:11434 --model qwen3-coder:30b
+    $ llmctl serve --backend embedded --port 8080
+    """
+    from llmctl.config.load import load
+
+    options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
+    flags = {
+        "backend": backend,
+        "backend.parallel": parallel,
+        "cache.enabled": False if no_cache else None,
+        "embedded.gguf": str(gguf) if gguf else None,
+        "embedded.parallel": parallel,
+        "model.keep_alive": keep_alive,
+        "model.name": model,
+        "model.num_ctx": num_ctx,
+        "redis.url": redis_url,
+        "serve.auth": False if no_auth else None,
+        "serve.listen": listen,
+        "serve.port": port,
+    }
+
+    def announce(banner: "ServeBanner") -> None:
+        from llmctl.render.banner import banner_document, banner_text
+
+        if as_json:
+            options.put(banner_document(banner))
+        elif not quiet:
+            options.say(banner_text(banner))
+
+    def talk(line: str) -> None:
+        if not quiet:
+            options.say(line)
+
+    loaded = load(flags=flags, environ=os.environ, path=config)
+
+    from llmctl.runtime import Runtime  # after what may be wrong: it brings in everything
+
+    Runtime(loaded, os.environ).serve(announce=announce, talk=talk)

@@ -1,0 +1,108 @@
+"""Every setting by its dotted key, taken from the schema, and how its text becomes a value."""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
+
+from llmctl.config import quantities
+from llmctl.config.schema import BackendConfig, Config
+
+BACKEND = "backend"
+_OF_ALL_BACKENDS = ("parallel", "queue")
+_QUANTITIES: dict[str, Callable[[str], object]] = {
+    "_s": quantities.seconds,
+    "bytes": quantities.size,
+    "keep_alive": quantities.keep_alive,
+}
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One entry of the schema."""
+
+    key: str
+    type: Any
+    default: Any
+
+
+def all_settings() -> dict[str, Setting]:
+    """Return every setting by key, in the order of the schema.
+
+    ``backend`` is the list of engines; ``backend.parallel`` and ``backend.queue`` stand for that
+    field of all of them and have no default of their own.
+    """
+    found = []
+    defaults = Config()
+    for section in fields(Config):
+        default = getattr(defaults, section.name)
+        if section.name == BACKEND:
+            found.append(Setting(key=BACKEND, type=section.type, default=default))
+            found += _of_all_backends()
+            continue
+        found += [
+            Setting(
+                key=f"{section.name}.{entry.name}",
+                type=entry.type,
+                default=getattr(default, entry.name),
+            )
+            for entry in fields(default)
+        ]
+    return {setting.key: setting for setting in found}
+
+
+def _of_all_backends() -> list[Setting]:
+    return [
+        Setting(key=f"{BACKEND}.{entry.name}", type=entry.type, default=None)
+        for entry in fields(BackendConfig)
+        if entry.name in _OF_ALL_BACKENDS
+    ]
+
+
+def convert(setting: Setting, value: object) -> Any:
+    """Return ``value`` as the setting's type; raises ``ValueError`` with the reason.
+
+    Text is read by what the setting holds: ``"24h"`` for ``…_s``, ``"1GiB"`` for ``…_bytes``,
+    ``a,b`` for lists, ``a=b,c=d`` for mappings. Anything else must have the type already.
+    """
+    textual = isinstance(value, str)
+    if isinstance(value, str):
+        value = _read(setting, value.strip())
+    try:
+        return msgspec.convert(value, setting.type, strict=not textual)
+    except msgspec.ValidationError as failure:
+        raise ValueError(_reason(setting, failure, textual=textual)) from failure
+
+
+def _read(setting: Setting, text: str) -> object:
+    if setting.key == BACKEND:
+        return [{"url": part} for part in _parts(text)]
+    for ending, read in _QUANTITIES.items():
+        if setting.key.endswith(ending):
+            return read(text)
+    if isinstance(setting.default, list):
+        return _parts(text)
+    if isinstance(setting.default, dict):
+        return _pairs(text)
+    return text
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in _parts(text)]
+    if not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise ValueError("expected name=value pairs with commas between them")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _reason(setting: Setting, failure: msgspec.ValidationError, *, textual: bool) -> str:
+    if get_origin(setting.type) is Literal:
+        return "expected one of " + ", ".join(get_args(setting.type))
+    text = str(failure)
+    if textual:
+        text = text.removesuffix(", got `str`")
+    return text[:1].lower() + text[1:]

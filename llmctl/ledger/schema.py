@@ -1,0 +1,61 @@
+"""Tables of the ledger, one tuple of statements per schema version.
+
+What repeats from request to request (who, which model, how it ended) stands once in ``kinds``: rows
+stay small, and a report groups a million of them by one number. The view ``ledger`` joins the two
+again, for people with the sqlite3 tool.
+"""
+
+from math import exp, log
+
+from llmctl.core.sqlitefile import Migration
+
+MIGRATIONS: tuple[Migration, ...] = (
+    (
+        """CREATE TABLE kinds (
+            kind INTEGER PRIMARY KEY,
+            tenant TEXT NOT NULL,
+            model_asked TEXT NOT NULL,
+            model_used TEXT NOT NULL,
+            backend TEXT NOT NULL,
+            stream INTEGER NOT NULL,
+            cache TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            error TEXT NOT NULL,
+            UNIQUE (tenant, model_asked, model_used, backend, stream, cache, status, error)
+        )""",
+        """CREATE TABLE requests (
+            id INTEGER PRIMARY KEY,
+            at REAL NOT NULL,
+            kind INTEGER NOT NULL REFERENCES kinds,
+            prompt_tokens INTEGER NOT NULL,
+            completion_tokens INTEGER NOT NULL,
+            cached_prompt_tokens INTEGER NOT NULL,
+            first_token_ms REAL,
+            first_token_step INTEGER,
+            total_ms REAL NOT NULL,
+            request_id TEXT NOT NULL
+        )""",
+        "CREATE INDEX requests_at ON requests (at)",
+        # all a summary needs, in the order it groups by: a million rows without sorting them
+        """CREATE INDEX requests_kind ON requests (kind, first_token_step, at, prompt_tokens,
+            completion_tokens, cached_prompt_tokens)""",
+        """CREATE VIEW ledger AS
+            SELECT datetime(at, 'unixepoch') AS time, tenant, model_asked, model_used, backend,
+                stream, cache, status, error, prompt_tokens, completion_tokens,
+                cached_prompt_tokens, first_token_ms, total_ms, request_id, at
+            FROM requests JOIN kinds USING (kind) ORDER BY id""",
+    ),
+)
+
+STEPS_PER_E = 50
+"""Latencies are counted in steps of 2 %, equal on a logarithmic scale."""
+
+
+def latency_step(ms: float) -> int:
+    """Return the step a latency falls into; below a microsecond all are one."""
+    return round(log(max(ms, 0.001)) * STEPS_PER_E)
+
+
+def step_ms(step: int) -> float:
+    """Return the middle of a step, which is within 1 % of all latencies in it."""
+    return exp(step / STEPS_PER_E)

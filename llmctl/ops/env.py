@@ -1,0 +1,113 @@
+"""The variables that make Claude Code behave with a local model."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from llmctl.config.addresses import host_of, is_local
+from llmctl.config.schema import Config, TimeoutConfig
+from llmctl.config.secrets import Secret
+
+DEFAULT_MODEL = "qwen3-coder"
+DEFAULT_CONTEXT = 65536
+_NO_TOKEN = "llmctl"  # noqa: S105  the client insists on some credential; nobody checks this one
+CLIENT_FAMILIES = {
+    "OPUS": "claude-opus-4-8",
+    "SONNET": "claude-sonnet-5",
+    "HAIKU": "claude-haiku-4-5-20251001",
+}
+"""Families of the client → the name it asks for, so that aliases of the proxy keep their effect."""
+_MOST_OUTPUT = 32000
+_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """What one proxy offers to Claude Code."""
+
+    url: str
+    models: dict[str, str]
+    """``OPUS``, ``SONNET``, ``HAIKU`` → engine model."""
+    context_tokens: int
+
+
+def assume(config: Config, url: str) -> Served:
+    """Say what a proxy with this configuration would most likely offer, without asking."""
+    model = config.model.name or DEFAULT_MODEL
+    return Served(
+        url=url,
+        models=dict.fromkeys(CLIENT_FAMILIES, model),
+        context_tokens=config.model.num_ctx or DEFAULT_CONTEXT,
+    )
+
+
+def claude_environment(
+    served: Served,
+    *,
+    token: Secret | None,
+    timeouts: TimeoutConfig,
+    environ: Mapping[str, str],
+) -> dict[str, str]:
+    """Return every variable for the client, in a fixed order; an empty value unsets.
+
+    ``environ`` is the client's environment to be: where it names an HTTP proxy, a proxy of ours on
+    this machine is exempted from it.
+    """
+    model = served.models["SONNET"]
+    return {
+        "ANTHROPIC_BASE_URL": served.url,
+        "ANTHROPIC_AUTH_TOKEN": token.reveal() if token else _NO_TOKEN,
+        # with a key as well the client would send both, and ask the user to approve the key
+        "ANTHROPIC_API_KEY": "",
+        "ANTHROPIC_MODEL": model,
+        **{f"ANTHROPIC_DEFAULT_{family}_MODEL": name for family, name in served.models.items()},
+        "CLAUDE_CODE_SUBAGENT_MODEL": model,
+        **_context(served.context_tokens),
+        **_patience(timeouts),
+        # both texts change with every request and would cost the engine its prefix cache
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        "CLAUDE_CODE_TOTAL_TOKENS_REMINDER": "off",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        "DISABLE_FEEDBACK_COMMAND": "1",
+        "DISABLE_TELEMETRY": "1",
+        **_exemption(served.url, environ),
+    }
+
+
+def _context(tokens: int) -> dict[str, str]:
+    """Return the window, which the client takes for 200,000 tokens unless told.
+
+    Compaction in time needs both window variables. The client reserves the longest answer, or
+    20,000 tokens if that is less, and refuses every prompt itself where nothing is left (seen with
+    2.1.197 at 16,384 tokens): so the longest answer is a quarter of the window.
+    """
+    return {
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(tokens),
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(tokens),
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(min(_MOST_OUTPUT, max(tokens // 4, 1))),
+    }
+
+
+def _patience(timeouts: TimeoutConfig) -> dict[str, str]:
+    """Return limits as long as ours: by default the client hangs up after 300 silent seconds."""
+    longest = str(int(max(timeouts.first_token_s, timeouts.idle_s) * 1000))
+    return {
+        "API_TIMEOUT_MS": longest,
+        "API_FORCE_IDLE_TIMEOUT": "0",
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": longest,
+    }
+
+
+def _exemption(url: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Keep the client from sending loopback requests to an HTTP proxy.
+
+    Both spellings: the lower-case one wins in the client where both are set.
+    """
+    if not any(environ.get(name) for name in _PROXY_VARIABLES) or not is_local(host_of(url)):
+        return {}
+    present = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    names = [name for name in present.split(",") if name]
+    names += [name for name in ("127.0.0.1", "localhost", "::1") if name not in names]
+    value = ",".join(names)
+    return {"NO_PROXY": value, "no_proxy": value}

@@ -1,0 +1,93 @@
+"""Finished answers: rendered and in memory for the hot ones, in a store for the rest.
+
+Two keys lead to an answer: the digest of the raw body (an exact repeat, no parsing) and the
+canonical key of what the body means.
+"""
+
+import struct
+
+import msgspec
+
+from llmctl.cache.memory import Lru
+from llmctl.cache.store import Store
+from llmctl.core.clock import Clock
+from llmctl.protocol.anthropic import dump_message, load_message
+from llmctl.protocol.message import Replay
+
+_FORMAT = b"\x01"
+_HEADER = struct.Struct(">cd")
+_RAW_KEYS = 20_000
+_ENTRY_OVERHEAD = 400
+
+
+class Shortcut(msgspec.Struct, frozen=True, gc=False):
+    """What a raw body was found to be."""
+
+    key: bytes
+    stream: bool
+    asked: str
+    """Model name in the body: routing may have changed since."""
+    digest: str
+    """Digest of the model it was routed to."""
+
+
+class Answers:
+    """The response cache as the proxy sees it. ``store`` None keeps answers in memory only."""
+
+    def __init__(self, store: Store, *, memory_bytes: int, ttl_s: float, clock: Clock) -> None:
+        self.store = store
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._hot: Lru[bytes, Replay] = Lru(max_cost=memory_bytes, clock=clock)
+        self._raw: Lru[bytes, Shortcut] = Lru(max_cost=_RAW_KEYS, clock=clock)
+
+    def shortcut(self, raw_key: bytes) -> Shortcut | None:
+        """Return what an identical body was, if it was seen."""
+        return self._raw.get(raw_key)
+
+    def remember(self, raw_key: bytes, shortcut: Shortcut) -> None:
+        """Keep the way from a raw body to its key."""
+        self._raw.put(raw_key, shortcut, cost=1, ttl_s=self._ttl_s)
+
+    def hot(self, key: bytes) -> Replay | None:
+        """Return the answer if it is in memory."""
+        return self._hot.get(key)
+
+    async def get(self, key: bytes) -> Replay | None:
+        """Return the answer from memory or store; a value that cannot be read is a miss."""
+        replay = self._hot.get(key)
+        if replay is not None:
+            return replay
+        value = await self.store.get(key)
+        return None if value is None else self._admit(key, value)
+
+    def put(self, key: bytes, replay: Replay) -> None:
+        """Keep a finished answer."""
+        now = self._clock.now()
+        self.store.put(
+            key, _HEADER.pack(_FORMAT, now) + dump_message(replay.message), ttl_s=self._ttl_s
+        )
+        self._keep(key, replay, self._ttl_s)
+
+    async def clear(self) -> int:
+        """Forget everything; returns how many entries the store held."""
+        self._hot.clear()
+        self._raw.clear()
+        return await self.store.clear()
+
+    def _admit(self, key: bytes, value: bytes) -> Replay | None:
+        try:
+            form, stored_at = _HEADER.unpack_from(value)
+            if form != _FORMAT:
+                return None
+            replay = Replay(load_message(value[_HEADER.size :]))
+        except (struct.error, msgspec.MsgspecError):
+            return None
+        left_s = stored_at + self._ttl_s - self._clock.now()
+        if left_s <= 0:
+            return None
+        self._keep(key, replay, left_s)
+        return replay
+
+    def _keep(self, key: bytes, replay: Replay, ttl_s: float) -> None:
+        self._hot.put(key, replay, cost=replay.size + _ENTRY_OVERHEAD, ttl_s=ttl_s)

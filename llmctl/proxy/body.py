@@ -1,0 +1,54 @@
+"""Reading a request body: bounded in size and in silence."""
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import Struct
+
+from llmctl.protocol.errors import ApiError
+
+
+class BodyLimits(Struct, frozen=True, kw_only=True):
+    """What a client may send."""
+
+    max_bytes: int
+    """After decompression."""
+    pause_s: float
+    """Longest silence between two pieces."""
+
+
+async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
+    """Return the decompressed body.
+
+    Raises ``ApiError`` 413 for one too large, 408 when the client falls silent, 415 for what is
+    not JSON and 400 for a body that breaks off or cannot be decompressed.
+    """
+    _check_type(request)
+    if (request.content_length or 0) > limits.max_bytes:
+        raise _too_large(limits.max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.pause_s) as deadline:
+            while chunk := await request.content.readany():
+                size += len(chunk)
+                if size > limits.max_bytes:
+                    raise _too_large(limits.max_bytes)
+                chunks.append(chunk)
+                deadline.reschedule(asyncio.get_running_loop().time() + limits.pause_s)
+    except TimeoutError:
+        raise ApiError(408, f"no more of the body came in {limits.pause_s:g} s") from None
+    except (HttpProcessingError, web.RequestPayloadError) as broken:
+        raise ApiError(400, f"the body could not be read: {broken}") from broken
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_type(request: web.BaseRequest) -> None:
+    declared = request.headers.get("Content-Type")
+    if declared is not None and not declared.lower().startswith("application/json"):
+        raise ApiError(415, f"content-type {declared[:100]!r} is not application/json")
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, f"request body exceeds {max_bytes // (1024 * 1024)} MB")

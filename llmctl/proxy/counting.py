@@ -1,0 +1,69 @@
+"""Prompt tokens before the engine has said them.
+
+Estimates never wait. Vocabularies are fetched and built once per model, in the background.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from llmctl.backend.base import Engine
+from llmctl.backend.pool import Route
+from llmctl.core.tasks import Tasks
+from llmctl.protocol.anthropic import MessagesRequest
+from llmctl.protocol.engine import EngineModel
+from llmctl.protocol.errors import ApiError
+from llmctl.protocol.tokens import TokenCounter
+from llmctl.protocol.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+VOCABULARY_WAIT_S = 3.0
+
+
+class TokenCounts:
+    """The counter, and how it comes by vocabularies."""
+
+    def __init__(self, counter: TokenCounter, tasks: Tasks) -> None:
+        self.counter = counter
+        self._tasks = tasks
+        self._fetching: dict[str, asyncio.Task[Any]] = {}
+
+    def estimate(self, request: MessagesRequest, engine: Engine, model: EngineModel) -> int:
+        """Return prompt tokens at once, with whatever is known about the model by now."""
+        self._want_vocabulary(engine, model)
+        return max(1, self.counter.count(request, model))
+
+    async def exact(self, request: MessagesRequest, route: Route) -> int:
+        """Return the best count there is: the engine's own, else by its vocabulary."""
+        engine, model = route.candidates[0]
+        try:
+            counted = await engine.count(request, model)
+        except ApiError:
+            counted = None
+        if counted is not None:
+            self.counter.learn(request, model, counted)
+            return counted
+        fetching = self._want_vocabulary(engine, model)
+        if fetching is not None:
+            await asyncio.wait({fetching}, timeout=VOCABULARY_WAIT_S)
+        return max(1, self.counter.count(request, model))
+
+    def _want_vocabulary(self, engine: Engine, model: EngineModel) -> asyncio.Task[Any] | None:
+        fetching = self._fetching.get(model.digest)
+        if fetching is None:
+            fetching = self._tasks.start(self._install(engine, model), name="vocabulary")
+            self._fetching[model.digest] = fetching
+        return None if fetching.done() else fetching
+
+    async def _install(self, engine: Engine, model: EngineModel) -> None:
+        try:
+            info = await engine.vocabulary(model)
+        except ApiError as error:
+            log.info("no vocabulary of %s: %s", model.name, error)
+            self._fetching.pop(model.digest, None)
+            return
+        vocabulary = None
+        if info is not None:
+            vocabulary = await asyncio.to_thread(Vocabulary.from_ollama_show, info)
+        self.counter.install(model.digest, vocabulary)

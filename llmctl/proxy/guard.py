@@ -1,0 +1,69 @@
+"""What is refused before a token is even looked at.
+
+Any web page the user visits can reach a port on the laptop; ``Host``, ``Origin`` and
+``Sec-Fetch-Site`` tell such requests apart (DNS rebinding, cross-site posts). Requests that are
+not plain HTTP/1.x to this very server are refused as well.
+"""
+
+from collections.abc import Iterable
+
+from aiohttp import HttpVersion10, HttpVersion11, web
+
+from llmctl.protocol.errors import ApiError
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_ALLOWED_FETCH_SITES = frozenset({"none", "same-origin"})
+
+
+class Guard:
+    """Decides by request line and headers alone."""
+
+    def __init__(self, *, listen: str, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        named = {listen, *hosts} - {"0.0.0.0", "::", ""}  # noqa: S104  wildcards name no host
+        self._hosts = LOOPBACK | {_bracketed(host.lower()) for host in named}
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._passed: set[str] = set()
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raise ``ApiError`` for a request that must not go on."""
+        if request.version not in (HttpVersion11, HttpVersion10):
+            spoken = f"HTTP/{request.version.major}.{request.version.minor}"
+            raise ApiError(400, f"{spoken} is not spoken here, use HTTP/1.1")
+        target = request.raw_path
+        if request.method == "CONNECT" or not target.startswith("/"):
+            raise ApiError(400, "this is not a proxy for other hosts; use a path as request target")
+        headers = request.headers
+        self._check_host(headers.getall("Host", ()))
+        if "Origin" in headers and headers["Origin"].lower() not in self._origins:
+            raise ApiError(403, f"origin {headers['Origin'][:200]!r} is not allowed")
+        if headers.get("Sec-Fetch-Site", "none") not in _ALLOWED_FETCH_SITES:
+            raise ApiError(403, "cross-site requests from a browser are not allowed")
+        if "Upgrade" in headers:
+            raise ApiError(426, "protocol upgrades are not offered; use HTTP/1.1")
+
+    def _check_host(self, values: Iterable[str]) -> None:
+        hosts = list(values)
+        if len(hosts) != 1:
+            raise ApiError(400, "exactly one Host header is needed")
+        host = hosts[0]
+        if host in self._passed:
+            return
+        if _without_port(host.lower()) not in self._hosts:
+            raise ApiError(
+                403,
+                f"host {host[:200]!r} is not served here; "
+                "add it to serve.allowed_hosts if it should be",
+            )
+        if len(self._passed) < 64:
+            self._passed.add(host)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (
+        name if colon and port.isdigit() and (not name.count(":") or name.endswith("]")) else host
+    )

@@ -1,0 +1,298 @@
+"""``POST /v1/messages``: one request from its bytes to its last byte.
+
+Headers and ``message_start`` go out within ``GRACE_S`` even when the engine says nothing; failures
+that show before that get a proper HTTP status, later ones an SSE ``error`` event.
+"""
+
+import asyncio
+import contextlib
+
+from aiohttp import web
+from aiohttp.http_writer import StreamWriter
+
+from llmctl.cache.policy import cache_use
+from llmctl.core.clock import Clock
+from llmctl.core.usage import CacheOutcome, Usage
+from llmctl.ledger.writer import LedgerWriter
+from llmctl.protocol import ids, sse
+from llmctl.protocol.anthropic import Message, TokenUsage
+from llmctl.protocol.errors import ApiError
+from llmctl.protocol.message import Replay
+from llmctl.protocol.sse import Frame
+from llmctl.proxy.body import BodyLimits, read_body
+from llmctl.proxy.broadcast import Deliver, Generation, Listener
+from llmctl.proxy.metrics import Metrics
+from llmctl.proxy.pipeline import Ask, Pipeline
+from llmctl.proxy.responses import EVENT_STREAM, JSON, body_response
+
+GRACE_S = 0.03
+"""How long a failure may take to still become an HTTP status; far below the client's patience."""
+WRITE_DEADLINE_S = 60.0
+"""A client that takes nothing for this long is gone."""
+QUIET_JSON_S = 60.0
+"""Silence after which a whole answer begins with white space: idle sockets are cut at 300 s."""
+UNSENT_BYTES = 48 * 1024
+
+
+class Record:
+    """What the ledger will say about one request; filled in as it becomes known."""
+
+    def __init__(self, clock: Clock, request_id: str, tenant: str) -> None:
+        self.request_id = request_id
+        self.tenant = tenant
+        self.at = clock.now()
+        self.arrived = clock.monotonic()
+        self.asked = ""
+        self.model = ""
+        self.backend = ""
+        self.stream = False
+        self.cache = CacheOutcome.BYPASS
+        self.tokens = TokenUsage(input_tokens=0, output_tokens=0)
+        self.first_token_ms: float | None = None
+        self.status = 200
+        self.error = ""
+
+    def answered(self, message: Message) -> None:
+        self.model = message.model
+        self.tokens = message.usage
+
+    def failed(self, error: ApiError) -> None:
+        self.status, self.error = error.status, error.type
+
+    def first_content(self, at: float | None) -> None:
+        """Take the moment of the first content; a late joiner had it at once."""
+        if at is not None:
+            self.first_token_ms = max(0.0, (at - self.arrived) * 1000)
+
+    def usage(self, ended: float) -> Usage:
+        tokens = self.tokens
+        return Usage(
+            at=self.at,
+            request_id=self.request_id,
+            tenant=self.tenant,
+            model_asked=self.asked,
+            model_used=self.model,
+            backend=self.backend,
+            stream=self.stream,
+            prompt_tokens=tokens.input_tokens + tokens.cache_read_input_tokens,
+            completion_tokens=tokens.output_tokens,
+            cached_prompt_tokens=tokens.cache_read_input_tokens,
+            cache=self.cache,
+            first_token_ms=self.first_token_ms,
+            total_ms=(ended - self.arrived) * 1000,
+            status=self.status,
+            error=self.error,
+        )
+
+
+class MessagesEndpoint:
+    """Answers ``POST /v1/messages``."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        ledger: LedgerWriter | None,
+        metrics: Metrics,
+        clock: Clock,
+        limits: BodyLimits,
+    ) -> None:
+        self._pipeline = pipeline
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._limits = limits
+
+    async def answer(
+        self, request: web.BaseRequest, tenant: str, request_id: str
+    ) -> web.StreamResponse:
+        """Answer one request; raises ``ApiError`` while a status can still be sent."""
+        record = Record(self._clock, request_id, tenant)
+        try:
+            body = await read_body(request, self._limits)
+            return await self._answer(request, body, record)
+        except ApiError as error:
+            record.failed(error)
+            raise
+        except (asyncio.CancelledError, ConnectionError):
+            record.status, record.error = 499, "client_gone"
+            raise
+        finally:
+            usage = record.usage(self._clock.monotonic())
+            self._metrics.record(usage)
+            if self._ledger is not None:
+                self._ledger.append(usage)
+
+    async def _answer(
+        self, request: web.BaseRequest, body: bytes, record: Record
+    ) -> web.StreamResponse:
+        pipeline = self._pipeline
+        use = cache_use(request.headers.get("Cache-Control"), enabled=pipeline.settings.cache)
+        raw_key = pipeline.raw_key(record.tenant, body) if use.write else b""
+        if use.read and (known := pipeline.recall(raw_key)) is not None:
+            shortcut, replay = known
+            record.asked, record.stream = shortcut.asked, shortcut.stream
+            return self._replay(replay, record)
+        ask = pipeline.understand(body, record.tenant)
+        record.asked, record.stream = ask.asked, ask.stream
+        found = await pipeline.lookup(ask, raw_key) if use.read else None
+        if found is not None:
+            return self._replay(found, record)
+        generation, record.cache = pipeline.generation(ask, raw_key, use)
+        return await self._generate(request, ask, generation, record)
+
+    def _replay(self, replay: Replay, record: Record) -> web.Response:
+        record.cache = CacheOutcome.HIT
+        record.answered(replay.message)
+        record.first_content(self._clock.monotonic())
+        return body_response(
+            replay.sse() if record.stream else replay.json(),
+            content_type=EVENT_STREAM if record.stream else JSON,
+            request_id=record.request_id,
+            headers=_headers(record),
+        )
+
+    async def _generate(
+        self, request: web.BaseRequest, ask: Ask, generation: Generation, record: Record
+    ) -> web.StreamResponse:
+        listener = generation.join(frames=ask.stream)
+        try:
+            if ask.stream:
+                return await self._stream(request, ask, generation, listener, record)
+            return await self._whole(request, generation, listener, record)
+        finally:
+            generation.leave(listener)
+            record.backend = generation.engine_name
+            record.first_content(generation.first_content_at)
+            if generation.message is not None:
+                record.answered(generation.message)
+
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        ask: Ask,
+        generation: Generation,
+        listener: Listener,
+        record: Record,
+    ) -> web.StreamResponse:
+        await listener.first(GRACE_S)
+        if generation.error is not None and not generation.begun:
+            raise generation.error
+        response = _begin(EVENT_STREAM, record)
+        writer = await response.prepare(request)
+        start = sse.message_start(
+            ids.message_id(),
+            model=generation.model_name or ask.route.model.name,
+            usage=TokenUsage(input_tokens=generation.prompt_tokens, output_tokens=0),
+        )
+        await self._write(request, response, start + sse.join(listener.take()))
+        if isinstance(writer, StreamWriter):
+            listener.deliver_with(_at_once(request, writer))
+        self._metrics.streams += 1
+        try:
+            await self._relay(request, response, listener)
+        finally:
+            self._metrics.streams -= 1
+        if generation.error is not None:
+            record.failed(generation.error)
+        await response.write_eof()
+        return response
+
+    async def _relay(
+        self, request: web.BaseRequest, response: web.StreamResponse, listener: Listener
+    ) -> None:
+        while (frames := await listener.next()) is not None:
+            await self._write(request, response, sse.join(frames))
+
+    async def _write(
+        self, request: web.BaseRequest, response: web.StreamResponse, data: bytes
+    ) -> None:
+        """Write, waiting for a slow client only as long as the write deadline."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        if transport.get_write_buffer_size() + len(data) < UNSENT_BYTES:
+            await response.write(data)
+            return
+        try:
+            async with asyncio.timeout(WRITE_DEADLINE_S):
+                await response.write(data)
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionResetError("the client takes nothing") from None
+
+    async def _whole(
+        self,
+        request: web.BaseRequest,
+        generation: Generation,
+        listener: Listener,
+        record: Record,
+    ) -> web.StreamResponse:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_JSON_S):
+                await listener.end()
+        if not generation.ended:
+            return await self._trickle(request, generation, listener, record)
+        if generation.error is not None:
+            raise generation.error
+        return body_response(
+            generation.replay().json(),
+            content_type=JSON,
+            request_id=record.request_id,
+            headers=_headers(record),
+        )
+
+    async def _trickle(
+        self,
+        request: web.BaseRequest,
+        generation: Generation,
+        listener: Listener,
+        record: Record,
+    ) -> web.StreamResponse:
+        """Keep a non-stream client with white space, which JSON allows before a document."""
+        response = _begin(JSON, record)
+        await response.prepare(request)
+        while not generation.ended:
+            await self._write(request, response, b" ")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_JSON_S):
+                    await listener.end()
+        if generation.error is not None:
+            # The status is out: a broken connection is the only honest failure left.
+            record.failed(generation.error)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError(generation.error.message)
+        await self._write(request, response, generation.replay().json())
+        await response.write_eof()
+        return response
+
+
+def _at_once(request: web.BaseRequest, writer: StreamWriter) -> Deliver:
+    """Return a writer for a client that keeps up; one that does not is awaited by its own task."""
+
+    def deliver(frames: list[Frame]) -> bool:
+        transport = request.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        writing = writer.write(sse.join(frames), drain=False)
+        try:
+            # Without draining nothing is awaited: the coroutine ends in its first step.
+            writing.send(None)
+        except StopIteration:
+            return True
+        except ConnectionError:
+            return False
+        raise AssertionError("aiohttp waited in a write that does not drain")
+
+    return deliver
+
+
+def _begin(content_type: str, record: Record) -> web.StreamResponse:
+    headers = {"Content-Type": content_type, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    headers |= {"request-id": record.request_id} | _headers(record)
+    return web.StreamResponse(headers=headers)
+
+
+def _headers(record: Record) -> dict[str, str]:
+    return {"x-llmctl-cache": record.cache.value}

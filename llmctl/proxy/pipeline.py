@@ -1,0 +1,247 @@
+"""From the bytes of a request to the answer it will get: cached, shared, or made now.
+
+Nothing in here knows HTTP responses; ``messages`` turns what this decides into them.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from llmctl.backend.pool import Answering, Pool, Route
+from llmctl.cache.policy import CacheUse
+from llmctl.core.clock import Clock
+from llmctl.core.tasks import Tasks
+from llmctl.core.usage import CacheOutcome
+from llmctl.protocol import canonical
+from llmctl.protocol.anthropic import MessagesRequest
+from llmctl.protocol.engine import ChatPlan, EngineModel
+from llmctl.protocol.errors import ApiError, prompt_too_long
+from llmctl.protocol.message import Replay
+from llmctl.protocol.normal import normalise
+from llmctl.protocol.request import decode, decode_for_count
+from llmctl.protocol.stream import Composer
+from llmctl.proxy.answers import Answers, Shortcut
+from llmctl.proxy.broadcast import Generation
+from llmctl.proxy.counting import TokenCounts
+
+DEFAULT_NUM_CTX = 65_536
+TRANSLATION = "1"
+"""Part of every cache key: raise it when the same request would reach the engine differently."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the operator decided."""
+
+    num_ctx: int | None
+    keep_alive: str
+    stable_prefix: bool
+    cache: bool
+    tool_answers: bool
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A request that was understood."""
+
+    request: MessagesRequest
+    """In normal form."""
+    asked: str
+    """Model name as the client wrote it."""
+    stream: bool
+    route: Route
+    key: bytes
+
+
+class Pipeline:
+    """Everything between decoding and rendering."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        answers: Answers,
+        counts: TokenCounts,
+        settings: Settings,
+        secret: bytes,
+        clock: Clock,
+    ) -> None:
+        self.pool = pool
+        self.answers = answers
+        self.counts = counts
+        self.settings = settings
+        self._secret = secret
+        self._clock = clock
+        self._flights: dict[bytes, Generation] = {}
+        self._running: set[Generation] = set()
+        self.tasks = Tasks()
+        """The generations; nothing else runs in here."""
+
+    # -- cached answers --------------------------------------------------------------------------
+
+    def raw_key(self, tenant: str, body: bytes) -> bytes:
+        """Return the digest under which exactly these bytes are remembered."""
+        return canonical.raw_key(self._secret, tenant=tenant, body=body)
+
+    def recall(self, raw_key: bytes) -> tuple[Shortcut, Replay] | None:
+        """Return the answer to a body seen before, without parsing it."""
+        shortcut = self.answers.shortcut(raw_key)
+        if shortcut is None:
+            return None
+        replay = self.answers.hot(shortcut.key)
+        if replay is None or not self._still_routed(shortcut):
+            return None
+        return shortcut, replay
+
+    def _still_routed(self, shortcut: Shortcut) -> bool:
+        try:
+            return self.pool.resolve(shortcut.asked).model.digest == shortcut.digest
+        except ApiError:
+            return False
+
+    async def lookup(self, ask: Ask, raw_key: bytes) -> Replay | None:
+        """Return the cached answer by what the request means."""
+        replay = await self.answers.get(ask.key)
+        if replay is not None:
+            self._remember(ask, raw_key)
+        return replay
+
+    def _remember(self, ask: Ask, raw_key: bytes) -> None:
+        self.answers.remember(
+            raw_key,
+            Shortcut(
+                key=ask.key, stream=ask.stream, asked=ask.asked, digest=ask.route.model.digest
+            ),
+        )
+
+    # -- understanding ---------------------------------------------------------------------------
+
+    def understand(self, body: bytes, tenant: str) -> Ask:
+        """Decode, route and key a request; raises ``ApiError`` for what can never be answered."""
+        decoded = decode(body)
+        route = self.pool.resolve(decoded.model)
+        request = normalise(decoded, stable_prefix=self.settings.stable_prefix)
+        model = route.model
+        return Ask(
+            request=request,
+            asked=decoded.model,
+            stream=bool(decoded.stream),
+            route=route,
+            key=canonical.answer_key(
+                self._secret,
+                tenant=tenant,
+                model_digest=model.digest,
+                options={"num_ctx": self.window(model), "translation": TRANSLATION},
+                request=request,
+            ),
+        )
+
+    def window(self, model: EngineModel) -> int | None:
+        """Return the context window in tokens a model is used with, None where unknown."""
+        wanted = self.settings.num_ctx or DEFAULT_NUM_CTX
+        if model.context_length is None:
+            return self.settings.num_ctx
+        return min(wanted, model.context_length)
+
+    async def count_tokens(self, body: bytes) -> int:
+        """Return the prompt tokens of a ``count_tokens`` request."""
+        decoded = decode_for_count(body)
+        route = self.pool.resolve(decoded.model)
+        request = normalise(decoded, stable_prefix=self.settings.stable_prefix)
+        return await self.counts.exact(request, route)
+
+    # -- making an answer ------------------------------------------------------------------------
+
+    def generation(
+        self, ask: Ask, raw_key: bytes, use: CacheUse
+    ) -> tuple[Generation, CacheOutcome]:
+        """Return the generation that will answer: the one in flight for this key, or a new one.
+
+        The caller joins it before anything else is awaited. Who may not read the cache does not
+        share a generation either; who may write it keeps a complete answer.
+        """
+        flight = self._flights.get(ask.key) if use.read else None
+        if flight is not None and not (flight.abandoned or flight.ended):
+            return flight, CacheOutcome.SHARED
+        prompt_tokens = self._prompt_tokens(ask)
+        plan = self._planner(ask, prompt_tokens)
+        generation = Generation(
+            Composer(ask.request, input_tokens=prompt_tokens),
+            lambda: self.pool.open(ask.route, plan, background=not ask.request.tools),
+            prompt_tokens=prompt_tokens,
+            clock=self._clock,
+            ended=self._ender(ask, raw_key, keep=use.write),
+        )
+        if use.read:
+            self._flights[ask.key] = generation
+        self._running.add(generation)
+        generation.start(self.tasks)
+        return generation, CacheOutcome.MISS if use.read else CacheOutcome.BYPASS
+
+    def _prompt_tokens(self, ask: Ask) -> int:
+        """Estimate the prompt; raises the overflow error only where even a low guess is too long.
+
+        In between the engine decides: it is asked to refuse, not to cut.
+        """
+        engine, model = ask.route.candidates[0]
+        tokens = self.counts.estimate(ask.request, engine, model)
+        window = self.window(model)
+        slack = 0.01 if self.counts.counter.has_vocabulary(model.digest) else 0.08
+        if window is not None and tokens * (1 - slack) > window:
+            raise prompt_too_long(tokens, window)
+        return tokens
+
+    def _planner(self, ask: Ask, prompt_tokens: int) -> Callable[[EngineModel], ChatPlan]:
+        def plan(model: EngineModel) -> ChatPlan:
+            window = self.window(model)
+            wanted = ask.request.max_tokens or 1
+            left = wanted if window is None else max(1, window - prompt_tokens)
+            return ChatPlan(
+                request=ask.request,
+                model=model,
+                num_ctx=window,
+                max_tokens=min(wanted, left),
+                keep_alive=self.settings.keep_alive,
+            )
+
+        return plan
+
+    def _ender(
+        self, ask: Ask, raw_key: bytes, *, keep: bool
+    ) -> Callable[[Generation, Answering | None], None]:
+        def ended(generation: Generation, answering: Answering | None) -> None:
+            self._running.discard(generation)
+            if self._flights.get(ask.key) is generation:
+                del self._flights[ask.key]
+            if generation.message is None or answering is None:
+                return
+            usage = generation.message.usage
+            reported = usage.input_tokens + usage.cache_read_input_tokens
+            self.counts.counter.learn(ask.request, answering.model, reported)
+            same_model = answering.model.digest == ask.route.model.digest
+            if keep and same_model and generation.complete and self._may_keep(generation):
+                self.answers.put(ask.key, generation.replay())
+                self._remember(ask, raw_key)
+
+        return ended
+
+    def _may_keep(self, generation: Generation) -> bool:
+        message = generation.message
+        return message is not None and (
+            self.settings.tool_answers or message.stop_reason != "tool_use"
+        )
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """Generations in progress."""
+        return len(self._running)
+
+    async def idle(self) -> None:
+        """Wait until no answer is being made."""
+        await self.tasks.idle()
+
+    async def close(self, reason: ApiError) -> None:
+        """End what still runs with ``reason`` and wait for it."""
+        for generation in list(self._running):
+            generation.abort(reason)
+        await self.tasks.close()

@@ -1,0 +1,82 @@
+"""What it costs to start: CPU time of whole processes, and what they import."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "aiohttp",
+    "asyncio",
+    "cryptography",
+    "httpx",
+    "platformdirs",
+    "prometheus_client",
+    "redis",
+    "rich",
+    "sqlite3",
+    "tiktoken",
+)
+ROUNDS = 5
+
+
+def cpu_ms(*arguments):
+    """Return the least CPU time of several runs: what is measured is work, not the machine."""
+    spent = []
+    for _ in range(ROUNDS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(spent) * 1000
+
+
+@pytest.fixture(scope="module")
+def unit():
+    """How slow this machine is just now, 1.0 being the one the budget was measured on.
+
+    Bare Python took 13 ms of CPU there.
+    """
+    return max(1.0, cpu_ms("-c", "pass") / 13)
+
+
+def modules_after(code):
+    listing = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{listing}"], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(found.stdout))
+
+
+def test_the_command_tree_brings_in_nothing_heavy():
+    assert modules_after("import llmctl.cli.app") & set(HEAVY) == set()
+
+
+def test_serving_brings_in_no_client_and_no_tables():
+    code = "import llmctl.cli.main, llmctl.config.load, llmctl.render.banner, llmctl.ops.env"
+    assert modules_after(code) & {"httpx", "rich", "aiohttp"} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "budget_ms"),
+    [
+        ("--version", 110),
+        ("help exit-codes", 110),
+        ("config path", 110),
+        ("--help", 200),
+        ("serve --help", 200),
+    ],
+)
+def test_cpu_before_the_work_begins(arguments, budget_ms, unit):
+    assert cpu_ms("-m", "llmctl", *arguments.split()) <= budget_ms * unit
+
+
+def test_completing_costs_no_more_than_a_command(unit, monkeypatch):
+    monkeypatch.setenv("_LLMCTL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "llmctl serve --")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert cpu_ms("-m", "llmctl") <= 110 * unit

@@ -1,0 +1,40 @@
+"""Every test has directories of its own and an environment without the operator's settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SCRUBBED_PREFIXES = (
+    "LLMCTL_",
+    "REDIS_",
+    "OLLAMA_",
+    "ANTHROPIC_",
+    "CLAUDE_",
+    "XDG_",
+    "DISABLE_",
+)
+SCRUBBED_NAMES = (
+    "API_PORT",
+    "API_TIMEOUT_MS",
+    "CLAUDECODE",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "TERMINAL_WIDTH",
+    "CI",
+)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def llmctl_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``LLMCTL_HOME`` of this test: configuration, data, cache, logs and state all live below it."""
+    for name in list(os.environ):
+        if name.startswith(SCRUBBED_PREFIXES) or name in SCRUBBED_NAMES or name.upper() in PROXIES:
+            monkeypatch.delenv(name)
+    home = tmp_path / "llmctl-home"
+    monkeypatch.setenv("LLMCTL_HOME", str(home))
+    monkeypatch.setenv("HOME", str(tmp_path / "user-home"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    return home
