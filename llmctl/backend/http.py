@@ -13,6 +13,7 @@ from llmctl import __version__
 from llmctl.backend.base import Answer, Unreachable
 from llmctl.backend.reading import Reading, read_whole
 from llmctl.config.schema import TimeoutConfig
+from llmctl.protocol.engine import EngineChunk
 from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.protocol.lines import StreamDecoder
 
@@ -76,11 +77,10 @@ class EngineHttp:
 
         ``reusable`` is False for servers that close after a stream without saying so.
         """
-        reading = Reading(decoder, address=self.address, timeouts=self._timeouts)
+        headers = None if reusable else {"Connection": "close"}
+        reading, chunks = await self._begin(path, body, headers, decoder)
+        del body  # not kept for as long as the answer lasts
         try:
-            headers = None if reusable else {"Connection": "close"}
-            chunks = await reading.begin(self._send("POST", path, body, headers))
-            del body  # not kept for as long as the answer lasts
             while chunks:
                 yield chunks
                 chunks = await reading.more()
@@ -92,6 +92,20 @@ class EngineHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _begin(
+        self, path: str, body: bytes, headers: dict[str, str] | None, decoder: StreamDecoder
+    ) -> tuple[Reading, list[EngineChunk]]:
+        first_token_s, idle_s = self._timeouts.first_token_s, self._timeouts.idle_s
+        try:
+            async with asyncio.timeout(first_token_s):
+                response = await self._send("POST", path, body, headers)
+                reading = Reading(response, decoder, address=self.address, idle_s=idle_s)
+                return reading, await reading.first()
+        except TimeoutError:
+            raise overloaded(
+                f"the engine at {self.address} gave no first token within {first_token_s:g} s"
+            ) from None
 
     async def _ask(
         self,

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import aiohttp
 
-from llmctl.config.schema import TimeoutConfig
 from llmctl.protocol.engine import EngineChunk
-from llmctl.protocol.errors import ApiError, broken_stream, from_engine, overloaded
+from llmctl.protocol.errors import ApiError, broken_stream, from_engine
 from llmctl.protocol.lines import StreamDecoder
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -33,85 +32,80 @@ class Reading:
     The connection goes back to its session only when the body was read to its end.
     """
 
-    def __init__(self, decoder: StreamDecoder, *, address: str, timeouts: TimeoutConfig) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        decoder: StreamDecoder,
+        *,
+        address: str,
+        idle_s: float,
+    ) -> None:
+        self._response = response
         self._decoder = decoder
         self._address = address
-        self._timeouts = timeouts
-        self._response: aiohttp.ClientResponse | None = None
-        self._silence: _Silence | None = None
+        self._silence = _Silence(idle_s, response.close)
 
-    async def begin(self, opening: Awaitable[aiohttp.ClientResponse]) -> list[EngineChunk]:
-        """Wait for the headers and return the first chunks; raises ``ApiError``."""
-        first_token_s = self._timeouts.first_token_s
+    async def first(self) -> list[EngineChunk]:
+        """Wait for the first chunks, as long as the caller does; closed if this raises."""
         try:
-            async with asyncio.timeout(first_token_s):
-                self._response = await opening
-                if self._response.status != 200:
-                    raise await self._refusal(self._response)
-                chunks = await self._next(self._response)
-        except TimeoutError:
-            raise overloaded(
-                f"the engine at {self._address} gave no first token within {first_token_s:g} s"
-            ) from None
-        self._silence = _Silence(self._timeouts.idle_s, self._response.close)
+            await self._check_status()
+            chunks = await self._next()
+        except BaseException:
+            self.close()
+            raise
+        self._silence.watch()
         return chunks
 
     async def more(self) -> list[EngineChunk]:
         """Return everything that has arrived since, waiting for some; empty after ``done``."""
-        if self._response is None or self._decoder.ended:
-            await self._finish()
+        if self._decoder.ended:
+            await self._read_to_the_end()
             return []
-        return await self._next(self._response)
+        return await self._next()
 
     def close(self) -> None:
         """Give the connection back if the answer is complete, else close it."""
-        if self._silence is not None:
-            self._silence.stop()
-        if self._response is not None:
-            self._response.close()
+        self._silence.stop()
+        self._response.close()
 
-    async def _next(self, response: aiohttp.ClientResponse) -> list[EngineChunk]:
+    async def _next(self) -> list[EngineChunk]:
         # The decoder may hold an error back that came right after the last chunks.
         chunks = self._decoder.feed(b"")
         while not chunks:
-            data = await self._read(response)
+            data = await self._read()
             chunks = self._decoder.feed(data) if data else self._decoder.finish()
-            if not data:
-                break
         return chunks
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        if self._silence is not None:
-            self._silence.begins()
+    async def _read(self) -> bytes:
+        self._silence.begins()
         try:
-            return await response.content.readany()
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as failure:
             raise self._cut() from failure
         finally:
-            if self._silence is not None:
-                self._silence.ends()
+            self._silence.ends()
 
     def _cut(self) -> ApiError:
-        if self._silence is not None and self._silence.too_long:
+        if self._silence.too_long:
             message = f"the engine at {self._address} fell silent in the middle of its answer"
-            limit = f"{self._timeouts.idle_s:g} s without a byte"
+            limit = f"{self._silence.limit_s:g} s without a byte"
             return ApiError(504, f"{message} ({limit})", another_backend=True)
         return broken_stream(f"the connection to the engine at {self._address} broke mid-answer")
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError:
+    async def _check_status(self) -> None:
+        status, decoder = self._response.status, self._decoder
+        if status == 200:
+            return
         body = b""
         with contextlib.suppress(aiohttp.ClientError, OSError):
-            body = await read_whole(response, max_bytes=MAX_ERROR_BYTES)
-        decoder = self._decoder
-        return from_engine(response.status, body, model=decoder.model, num_ctx=decoder.num_ctx)
+            body = await read_whole(self._response, max_bytes=MAX_ERROR_BYTES)
+        raise from_engine(status, body, model=decoder.model, num_ctx=decoder.num_ctx)
 
-    async def _finish(self) -> None:
-        if self._response is None:
-            return
+    async def _read_to_the_end(self) -> None:
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(LAST_BYTES_S):
                 while await self._response.content.readany():
-                    pass
+                    pass  # what follows ``done`` means nothing
 
 
 class _Silence:
@@ -122,12 +116,12 @@ class _Silence:
     """
 
     def __init__(self, limit_s: float, cut: Callable[[], None]) -> None:
+        self.limit_s = limit_s
         self.too_long = False
-        self._limit_s = limit_s
         self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
-        self._timer = self._loop.call_later(limit_s, self._check)
+        self._timer: asyncio.TimerHandle | None = None
 
     def begins(self) -> None:
         self._since = self._loop.time()
@@ -135,13 +129,15 @@ class _Silence:
     def ends(self) -> None:
         self._since = None
 
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _check(self) -> None:
+    def watch(self) -> None:
+        """Look whether it has been too long, and when to look again."""
         waited = 0.0 if self._since is None else self._loop.time() - self._since
-        if waited >= self._limit_s:
+        if waited >= self.limit_s:
             self.too_long = True
             self._cut()
         else:
-            self._timer = self._loop.call_later(self._limit_s - waited, self._check)
+            self._timer = self._loop.call_later(self.limit_s - waited, self.watch)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

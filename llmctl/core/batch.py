@@ -67,8 +67,14 @@ class BatchThread(Generic[T]):
         return len(self._items)
 
     def call(self, job: Callable[[], R]) -> "Future[R]":
-        """Run ``job`` in the thread, after one attempt to write all that was appended before."""
+        """Run ``job`` in the thread, after one attempt to write all that was appended before.
+
+        The future fails with RuntimeError when the thread has been closed.
+        """
         future: Future[R] = Future()
+        if self._closing:
+            future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
+            return future
         self._jobs.append((job, future))
         self._hurry.set()
         self._wake.set()
@@ -98,12 +104,16 @@ class BatchThread(Generic[T]):
             # cleared before the queues are read: whoever appends later wakes us again
             self._wake.clear()
             self._hurry.clear()
-            pause_s = self._linger_s if self._drain() else self._retry_s
-            self._run_jobs()
+            written = self._drain()
+            while self._jobs:
+                # again: items may have been appended, and the job after them, a moment ago
+                written = self._run_job()
+            pause_s = self._linger_s if written else self._retry_s
+        while self._jobs:
+            self._run_job()
         self._drain()
         self.dropped += len(self._items)
         self._items.clear()
-        self._run_jobs()
 
     def _drain(self) -> bool:
         while batch := self._take():
@@ -129,12 +139,12 @@ class BatchThread(Generic[T]):
             self.dropped += len(batch)
             return True
 
-    def _run_jobs(self) -> None:
-        while self._jobs:
-            job, future = self._jobs.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
+    def _run_job(self) -> bool:
+        job, future = self._jobs.popleft()
+        written = self._drain()
+        if future.set_running_or_notify_cancel():
             try:
                 future.set_result(job())
             except Exception as failure:  # noqa: BLE001 - handed to whoever asked
                 future.set_exception(failure)
+        return written

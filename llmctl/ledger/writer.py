@@ -133,7 +133,7 @@ class LedgerWriter:
         """Write the rows one by one, so that one which SQLite does not take costs only itself."""
         if len(batch) == 1:
             self._unfit += 1
-            log.warning("request %s is not recorded: %s", batch[0].request_id, failure)
+            log.warning("request %r is not recorded: %r", batch[0].request_id, failure)
         else:
             # no second attempt for any of them: those before it would be written twice
             failed = sum(not self._write([usage]) for usage in batch)

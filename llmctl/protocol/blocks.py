@@ -85,7 +85,7 @@ class Blocks:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was said, empty keep-alives aside."""
+        """Whether anything was said, signs of life aside."""
         return any(block.size for block in self._blocks)
 
     @property

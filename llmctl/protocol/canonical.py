@@ -10,14 +10,22 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llmctl.protocol.anthropic import MessagesRequest
+from llmctl.protocol.anthropic import MessagesRequest, Tool
 from llmctl.protocol.dialogue import numbered
+from llmctl.protocol.remembered import Remembered
 
 ANSWER_TAG = b"llmctl answer 1"
 """Changes with the layout below or with the normal form, so that old entries are not found."""
 RAW_TAG = b"llmctl raw 1"
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def _written(tools: list[Tool]) -> msgspec.Raw:
+    return msgspec.Raw(_encode(tools))
+
+
+_tools = Remembered(_written)
 
 
 def answer_key(
@@ -38,7 +46,7 @@ def answer_key(
     asked = {
         "system": request.system,
         "messages": numbered(request.messages),
-        "tools": request.tools,
+        "tools": None if request.tools is None else _tools(request.tools),
         "tool_choice": request.tool_choice,
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

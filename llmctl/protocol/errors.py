@@ -219,7 +219,7 @@ def _overflow(report: _Report, num_ctx: int | None) -> ApiError | None:
         asked = f"{prompt} + {completion} > {maximum}"
         return invalid_request(f"input length and `max_tokens` exceed context limit: {asked}")
     prompt = prompt or _number(_TOTAL, report.text)
-    if maximum and prompt and prompt > maximum:
+    if maximum and prompt and prompt >= maximum:
         return prompt_too_long(prompt, maximum)
     limit = f"{maximum} tokens of context" if maximum else "the context"
     return invalid_request(f"prompt is too long for {limit}, says the engine: {report.text}")
@@ -243,7 +243,7 @@ def _refused(report: _Report, model: str) -> ApiError | None:
 
 def _is_verdict(report: _Report) -> bool:
     """Tell a refusal that came with a 5xx although the request itself is at fault."""
-    return report.says("image input is not supported", "no user query found", "does not support")
+    return report.says("image input is not supported", "no user query found")
 
 
 def _missing(report: _Report, model: str) -> ApiError:
@@ -259,7 +259,7 @@ def _busy(report: _Report, model: str) -> ApiError | None:
     if report.status == 429:
         message = f"the engine limits requests to {model}: {report.text}"
         return ApiError(429, message, retry_after_s=5, another_backend=True)
-    if report.status in {408, 503, 529} or report.says("server busy", "loading model"):
+    if report.status in {408, 503, 529} or report.says("server busy"):
         wait_s = 5 if report.says("loading") else 2
         return overloaded(f"the engine is busy: {report.text}", retry_after_s=wait_s)
     return None

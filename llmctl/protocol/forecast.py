@@ -6,6 +6,7 @@ almost exactly.
 """
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from operator import mul
 from typing import NamedTuple
 
@@ -54,6 +55,18 @@ class Forecaster:
         self._first_spread = tuple(spread)
         self._disbelieved = 0
 
+    def learned(self) -> dict[str, list[float]]:
+        """Return the weights and their spread, for ``resume``."""
+        return {"mean": self.weights.mean, "spread": self.weights.spread}
+
+    def resume(self, learned: object) -> None:
+        """Go on from what ``learned`` returned; anything else is ignored."""
+        if not isinstance(learned, dict):
+            return
+        mean, spread = learned.get("mean"), learned.get("spread")
+        if _numbers(mean, len(self._first_spread)) and _numbers(spread, len(self._first_spread)):
+            self.weights = Calibration(mean, spread)
+
     def forecast(self, blocks: Iterable[Block], structure: Sequence[float]) -> Forecast:
         """Return what to expect of a prompt with these texts and this structure."""
         mean = self.weights.mean
@@ -100,3 +113,11 @@ class Forecaster:
         self.weights = Calibration(self.weights.mean, self._first_spread)
         for block in blocks:
             block.doubt = 1.0
+
+
+def _numbers(values: object, size: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == size
+        and all(isinstance(value, int | float) and isfinite(value) for value in values)
+    )

@@ -47,7 +47,7 @@ EXACT = Overhead((0.0,) * 7, (1, 15, 2, 0.1, 0.5, 0.5, 0.1))
 MARKED = Overhead((0.0,) * 7, (2, 15, 60, 1, 3, 4, 2))
 GUESSED = Overhead((3, 10, 60, 4.5, 8, 10, 3), (4, 15, 60, 2.5, 6, 8, 4))
 
-TEXT_SPREAD = 0.05
+TEXT_SPREAD = 0.04
 """How far an estimate of one text is off after all learning, as a share."""
 TOOLS_SPREAD = 0.06
 """The same for tools, which templates write in different ways, with a vocabulary or without."""
@@ -106,4 +106,46 @@ class ModelTokens:
         yield from segments(said, self._markup)
 
     def _text(self, text: str) -> Block:
-        return self._block(("text", hash(text), len(text)), text.__str__, 0.0)
+        spread = 0.0 if self._vocabulary else TEXT_SPREAD
+        return self._remembered("text", text, lambda: Block(self._counts(text), spread))
+
+    def _tools(self, tools: list[Tool]) -> Block:
+        return self._remembered("tools", _encode(tools), lambda: self._new_tools(tools))
+
+    def _new_tools(self, tools: list[Tool]) -> Block:
+        counts = self._counts(tools_segment(tools, self._markup))
+        return Block(counts, 0.0 if self._markup.exact else TOOLS_SPREAD)
+
+    def _counts(self, text: str) -> Sequence[float]:
+        return (self._vocabulary.count(text),) if self._vocabulary else features(text)
+
+    def _remembered(self, kind: str, content: str | bytes, make: Callable[[], Block]) -> Block:
+        # Python keys its hashes afresh in every process, so nobody can make two texts collide
+        key = (kind, hash(content), len(content))
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = make()
+            if len(self._blocks) > MAX_BLOCKS:
+                self._blocks.popitem(last=False)
+        else:
+            self._blocks.move_to_end(key)
+        return block
+
+
+def _weights(
+    vocabulary: Vocabulary | None, markup: Markup
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the first weights of a model's counts and structure, and their spread."""
+    if vocabulary is None:
+        texts, spreads = zip(*FEATURES.values(), strict=True)
+        return texts + GUESSED.mean, spreads + GUESSED.spread
+    overhead = EXACT if markup.exact else MARKED if markup.begin else GUESSED
+    prompt, without_system, with_tools, *others = overhead.mean
+    mean = (
+        1.0,
+        prompt + vocabulary.begin_tokens,
+        without_system,
+        with_tools + markup.tool_instructions,
+        *others,
+    )
+    return mean, (VOCABULARY_SPREAD, *overhead.spread)

@@ -21,6 +21,7 @@ from llmctl.protocol.anthropic import (
 )
 from llmctl.protocol.errors import invalid_request
 from llmctl.protocol.inline import Plain, blocks, joined, plain
+from llmctl.protocol.remembered import Remembered
 
 MAX_TOKENS = 2**31 - 1
 BILLING = "x-anthropic-billing-header:"
@@ -92,16 +93,23 @@ def _tools(request: MessagesRequest) -> list[Tool] | None:
     """
     if request.tool_choice is not None and request.tool_choice.type == "none":
         return None
-    tools = [
+    return _given(request.tools) if request.tools else None
+
+
+def _usable(tools: list[Tool]) -> list[Tool] | None:
+    usable = [
         Tool(
             name=tool.name,
             description=tool.description or None,
             input_schema=tool.input_schema or {"type": "object", "properties": {}},
         )
-        for tool in request.tools or ()
+        for tool in tools
         if tool.input_schema is not None or tool.type in (None, "custom")
     ]
-    return tools or None
+    return usable or None
+
+
+_given = Remembered(_usable)
 
 
 def _tool_choice(choice: ToolChoice | None, tools: list[Tool] | None) -> ToolChoice | None:

@@ -14,6 +14,7 @@ from llmctl.protocol.anthropic import MessagesRequest, Tool
 from llmctl.protocol.constrain import answer_schema, forced_tools
 from llmctl.protocol.dialogue import Call, Entry, entries
 from llmctl.protocol.engine import ChatPlan, EngineModel
+from llmctl.protocol.remembered import Remembered
 from llmctl.protocol.toolschema import Schema, steady_parameters, written
 
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +58,7 @@ class _Tool(Struct, frozen=True, kw_only=True):
 class _Chat(Struct, frozen=True, kw_only=True):
     model: str
     messages: list[_Message]
-    tools: list[_Tool] | UnsetType = UNSET
+    tools: msgspec.Raw | UnsetType = UNSET
     think: bool | str | UnsetType = UNSET
     format: Schema | UnsetType = UNSET
     stream: bool = True
@@ -79,7 +80,7 @@ def encode_chat(plan: ChatPlan) -> bytes:
         _Chat(
             model=model.name,
             messages=[_message(entry) for entry in entries(plan)],
-            tools=[_tool(tool) for tool in offered] if offered else UNSET,
+            tools=_tools(offered) if offered else UNSET,
             think=_think(request, model),
             format=answer_schema(request) or UNSET,
             keep_alive=_keep_alive(plan.keep_alive),
@@ -114,6 +115,13 @@ def _tool(tool: Tool) -> _Tool:
             parameters=written(steady_parameters, tool.input_schema),
         ),
     )
+
+
+def _written(tools: list[Tool]) -> msgspec.Raw:
+    return msgspec.Raw(_encode([_tool(tool) for tool in tools]))
+
+
+_tools = Remembered(_written)
 
 
 def _think(request: MessagesRequest, model: EngineModel) -> bool | str | UnsetType:

@@ -19,25 +19,21 @@ from llmctl.protocol.anthropic import (
     MessagesRequest,
     ServerToolUseBlock,
     TextBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
     Turn,
     WebSearchToolResultBlock,
 )
 from llmctl.protocol.errors import ApiError, invalid_request
+from llmctl.protocol.nesting import check_nesting
+from llmctl.protocol.toolset import decode_with_tools
 
-MAX_TOOLS = 1000
-MAX_NESTING = 100
-"""Levels of tool input and schemas; far below what makes an encoder give up."""
 MAX_REPAIRED_BYTES = 4 * 1024 * 1024
 
-_decode = msgspec.json.Decoder(MessagesRequest).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _ALIEN = {
     "user": frozenset[type]({ToolUseBlock}),
     "assistant": frozenset[type]({ToolResultBlock, ImageBlock, DocumentBlock}),
@@ -78,10 +74,10 @@ def decode_for_count(body: bytes) -> MessagesRequest:
         raise invalid_request("model: must not be empty")
     if not request.messages:
         raise invalid_request("messages: at least one message is required")
-    _check_tools(request)
+    _check_tool_choice(request)
     _check_turns(request.messages)
     _check_sampling(request)
-    _check_nesting(request)
+    check_nesting([*_free_form(request)])
     return request
 
 
@@ -90,7 +86,7 @@ def decode_for_count(body: bytes) -> MessagesRequest:
 
 def _parse(body: bytes) -> MessagesRequest:
     try:
-        return _decode(body)
+        return decode_with_tools(body)
     except _UNREADABLE as error:
         return _parse_leniently(body, error)
 
@@ -105,9 +101,10 @@ def _parse_leniently(body: bytes, problem: Exception) -> MessagesRequest:
     try:
         if str(problem).endswith(" - at `$.thinking.type`"):
             fields = _decode_fields(body) | {"thinking": {"type": "adaptive"}}
-            return msgspec.convert(fields, MessagesRequest)
+            return decode_with_tools(msgspec.json.encode(fields))
         if len(body) <= MAX_REPAIRED_BYTES and (b"\\ud" in body or b"\\uD" in body):
-            return _decode(_ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body))
+            whole = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
+            return decode_with_tools(whole)
     except _UNREADABLE as another:
         problem = another
     raise _refusal(problem) from None
@@ -133,32 +130,11 @@ def _sentence(path: str, problem: str) -> str:
 # -- what the shape cannot say -------------------------------------------------------------------
 
 
-def _check_tools(request: MessagesRequest) -> None:
-    tools = request.tools or []
-    if len(tools) > MAX_TOOLS:
-        raise invalid_request(f"tools: {len(tools)} tools are more than the {MAX_TOOLS} allowed")
-    names: dict[str, int] = {}
-    for index, tool in enumerate(tools):
-        _check_name(index, tool)
-        first = names.setdefault(tool.name, index)
-        if first != index:
-            raise invalid_request(
-                f"tools[{index}].name: {tool.name!r} is already the name of tools[{first}]"
-            )
-    _check_tool_choice(request, names)
-
-
-def _check_name(index: int, tool: Tool) -> None:
-    if not _TOOL_NAME.fullmatch(tool.name):
-        raise invalid_request(
-            f"tools[{index}].name: {tool.name[:140]!r} is not 1 to 128 letters, digits, _ or -"
-        )
-
-
-def _check_tool_choice(request: MessagesRequest, names: dict[str, int]) -> None:
+def _check_tool_choice(request: MessagesRequest) -> None:
     choice = request.tool_choice
     if choice is None or choice.type in ("auto", "none"):
         return
+    names = {tool.name for tool in request.tools or ()}
     if not names:
         raise invalid_request(f"tool_choice: {choice.type!r} needs tools, and there are none")
     if choice.type == "tool" and choice.name not in names:
@@ -190,20 +166,8 @@ def _check_sampling(request: MessagesRequest) -> None:
         raise invalid_request(f"top_k: must be between 0 and {2**31 - 1}")
 
 
-def _check_nesting(request: MessagesRequest) -> None:
-    """Refuse what was read but could not be written again further down the stack."""
-    level = _containers([[*_free_form(request)]])
-    for _ in range(MAX_NESTING):
-        level = _containers(level)
-        if not level:
-            return
-    raise invalid_request(f"body: tool schemas and inputs may nest {MAX_NESTING} levels deep")
-
-
 def _free_form(request: MessagesRequest) -> Iterator[Any]:
-    """Yield the parts of a request that may hold any JSON."""
-    for tool in request.tools or ():
-        yield tool.input_schema
+    """Yield the parts of a request, its tools aside, that may hold any JSON."""
     for turn in request.messages:
         if not isinstance(turn.content, str):
             for block in turn.content:
@@ -212,13 +176,3 @@ def _free_form(request: MessagesRequest) -> Iterator[Any]:
     config = request.output_config
     if config is not None and config.format is not None:
         yield config.format.schema
-
-
-def _containers(level: list[Any]) -> list[Any]:
-    """Return the lists and objects directly inside those of ``level``."""
-    return [
-        value
-        for parent in level
-        for value in (parent.values() if type(parent) is dict else parent)
-        if type(value) is dict or type(value) is list
-    ]

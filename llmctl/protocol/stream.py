@@ -15,6 +15,7 @@ from llmctl.protocol.calls import UNPARSED, OfferedTools
 from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall
 from llmctl.protocol.errors import ApiError
 from llmctl.protocol.events import Event, Failed, Finished, Ping, TextAdded, ThinkingAdded
+from llmctl.protocol.remembered import Remembered
 from llmctl.protocol.salvage import Piece, Salvager
 from llmctl.protocol.stops import StopMatcher
 
@@ -31,6 +32,9 @@ ONLY_THOUGHT = "(The model thought about this, but gave no answer.)"
 NOTHING_YET = "(The model used up its output tokens before it came to an answer.)"
 CALL_LOST = "(The model's tool call was incomplete and could not be used.)"
 
+_offered = Remembered(OfferedTools)
+_NO_TOOLS = OfferedTools(())
+
 
 class Composer:
     """Turns the chunks of one answer into the events of one message.
@@ -42,11 +46,11 @@ class Composer:
 
     def __init__(self, request: MessagesRequest, *, input_tokens: int) -> None:
         choice = request.tool_choice
-        tools = () if choice is not None and choice.type == "none" else request.tools or ()
         thinking = request.thinking
         formatted = request.output_config is not None and request.output_config.format is not None
         self._input_tokens = input_tokens
-        self._offered = OfferedTools(tools)
+        declined = choice is not None and choice.type == "none"
+        self._offered = _offered(request.tools) if request.tools and not declined else _NO_TOOLS
         self._shows_thinking = thinking is not None and thinking.type != "disabled"
         self._one_call = choice is not None and choice.disable_parallel_tool_use
         self._stops = StopMatcher(request.stop_sequences) if request.stop_sequences else None

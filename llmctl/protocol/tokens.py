@@ -1,45 +1,31 @@
 """Prompt tokens of a request before the engine has counted them.
 
 By the model's own vocabulary where it is known, else by cheap character counts; both corrected by
-what the engine reported for earlier prompts. A text that was seen before is not looked at again,
-so a turn of a conversation pays for its new text only.
+what the engine reported for earlier prompts.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from math import isfinite
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
-from llmctl.protocol import estimate
-from llmctl.protocol.anthropic import MessagesRequest, Tool
-from llmctl.protocol.dialogue import Entry, entries
-from llmctl.protocol.engine import ChatPlan, EngineModel
-from llmctl.protocol.forecast import Block, Forecaster
-from llmctl.protocol.templates import (
-    Markup,
-    markup_of,
-    segments,
-    system_segment,
-    tools_segment,
-)
+from llmctl.protocol.anthropic import MessagesRequest
+from llmctl.protocol.engine import EngineModel
+from llmctl.protocol.modeltokens import IMAGE_TOKENS, ModelTokens
 from llmctl.protocol.vocabulary import Vocabulary
 
-IMAGE_TOKENS = 768
-"""What an image counts: the figure Ollama itself reckons with."""
-MAX_BLOCKS = 4096
-"""Texts remembered per model; only their counts, 1 kB each at most."""
 MAX_MODELS = 8
+"""Models whose texts are remembered."""
+MAX_LEARNED = 64
+"""Models whose weights are remembered."""
 MAX_VOCABULARIES = 3
-"""Vocabularies in memory, 20 to 60 MB each; of more models only the latest keep theirs."""
+"""Vocabularies in memory, 20 to 60 MB each."""
 
 CAUTION = 0.4
 """Standard deviations a count is raised by: an overflow costs more than a few spare tokens."""
 CERTAINTY = 3.0
-"""Standard deviations below which a prompt all but certainly is not."""
+"""Standard deviations below the expected where a prompt all but certainly is not."""
 
-_encode = msgspec.json.Encoder().encode
+STATE_VERSION = 1
 
 
 class Measure(NamedTuple):
@@ -51,36 +37,20 @@ class Measure(NamedTuple):
     """It is all but certainly no shorter."""
 
 
-class _Overhead(NamedTuple):
-    """Tokens that templates write beside the texts: mean and standard deviation.
-
-    Per prompt, prompt without system, prompt with tools, message, tool result, call and tool.
-    """
-
-    mean: tuple[float, ...]
-    spread: tuple[float, ...]
-
-
-_EXACT = _Overhead((0.0,) * 7, (1, 15, 2, 0.1, 0.5, 0.5, 0.1))
-_MARKED = _Overhead((0.0,) * 7, (2, 15, 60, 1, 3, 4, 2))
-_GUESSED = _Overhead((3, 10, 60, 4.5, 8, 10, 3), (4, 15, 60, 2.5, 6, 8, 4))
-
-_TEXT_SPREAD = 0.05
-_TOOLS_SPREAD = 0.06
-"""Templates write tools in different ways."""
-
-
 class TokenCounter:
-    """Counts prompts for any number of models; never waits, not thread-safe."""
+    """Counts prompts for any number of models. Pure computation, not thread-safe."""
 
     def __init__(self) -> None:
         self._vocabularies: OrderedDict[str, Vocabulary] = OrderedDict()
-        self._models: OrderedDict[str, _ModelTokens] = OrderedDict()
-        self._learned: dict[str, dict[str, list[float]]] = {}
+        self._models: OrderedDict[str, ModelTokens] = OrderedDict()
+        self._learned: OrderedDict[str, dict[str, list[float]]] = OrderedDict()
 
     def install(self, model_digest: str, vocabulary: Vocabulary | None) -> None:
-        """Count by ``vocabulary`` from now on; None counts by estimates."""
-        self._keep(self._models.pop(model_digest, None))
+        """Count by ``vocabulary`` from now on; by estimates with None.
+
+        Of more than ``MAX_VOCABULARIES`` the one not used for longest is dropped.
+        """
+        self._retire(model_digest)
         self._vocabularies.pop(model_digest, None)
         if vocabulary is not None:
             self._vocabularies[model_digest] = vocabulary
@@ -88,7 +58,7 @@ class TokenCounter:
                 self.install(next(iter(self._vocabularies)), None)
 
     def has_vocabulary(self, model_digest: str) -> bool:
-        """Say whether counts for a model come from its own vocabulary."""
+        """Say whether a model is counted by its own vocabulary."""
         return model_digest in self._vocabularies
 
     def count(self, request: MessagesRequest, model: EngineModel) -> int:
@@ -96,50 +66,60 @@ class TokenCounter:
         return self.measure(request, model).tokens
 
     def measure(self, request: MessagesRequest, model: EngineModel) -> Measure:
-        """Return ``count`` together with the least the prompt can be."""
-        return self._of(model).measure(request, model)
+        """Return ``count``, and the least that the prompt can be."""
+        tokens = self._of(model)
+        prompt = tokens.prompt(request, model)
+        forecast = tokens.forecast(prompt)
+        images = prompt.images * IMAGE_TOKENS
+        doubt = forecast.variance**0.5
+        return Measure(
+            tokens=max(1, round(forecast.tokens + CAUTION * doubt) + images),
+            least=max(1, int(forecast.tokens - CERTAINTY * doubt)),
+        )
 
     def learn(self, request: MessagesRequest, model: EngineModel, reported: int) -> None:
-        """Take in the prompt tokens an engine reported; cached ones must be included.
+        """Take in the prompt tokens an engine reported, cached ones included.
 
-        Reports for prompts with images are ignored, and single ones that are far out.
+        Ignored are prompts with images and single reports that are far off the expected.
         """
-        if reported > 0:
-            self._of(model).learn(request, model, reported)
+        tokens = self._of(model)
+        prompt = tokens.prompt(request, model)
+        if reported > 0 and not prompt.images:
+            tokens.forecaster.learn(prompt.blocks, prompt.structure, reported)
 
     def export_state(self) -> dict[str, Any]:
-        """Return what was learned, some kB of JSON values."""
+        """Return what was learned, as JSON values: 1 kB for each model."""
         for tokens in self._models.values():
-            self._keep(tokens)
-        return {"version": estimate.VERSION, "models": self._learned}
+            self._remember(tokens)
+        return {"version": STATE_VERSION, "models": dict(self._learned)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``export_state`` returned; anything unusable is ignored."""
+        """Go on from what ``export_state`` returned; what does not fit is ignored."""
         models = state.get("models")
-        if state.get("version") != estimate.VERSION or not isinstance(models, dict):
-            return
-        self._learned = {
-            key: learned for key, learned in models.items() if _usable(learned)
-        }
-        self._models.clear()
+        if state.get("version") == STATE_VERSION and isinstance(models, dict):
+            self._learned = OrderedDict(models)
+            self._models.clear()
 
-    def _of(self, model: EngineModel) -> "_ModelTokens":
+    def _of(self, model: EngineModel) -> ModelTokens:
         tokens = self._models.get(model.digest)
         if tokens is None:
-            tokens = _ModelTokens(model, self._vocabularies.get(model.digest))
-            tokens.resume(self._learned.get(tokens.key))
+            tokens = ModelTokens(model, self._vocabularies.get(model.digest))
+            tokens.forecaster.resume(self._learned.get(tokens.key))
             self._models[model.digest] = tokens
             if len(self._models) > MAX_MODELS:
-                self._keep(self._models.popitem(last=False)[1])
+                self._retire(next(iter(self._models)))
         self._models.move_to_end(model.digest)
         if model.digest in self._vocabularies:
             self._vocabularies.move_to_end(model.digest)
         return tokens
 
-    def _keep(self, tokens: "_ModelTokens | None") -> None:
+    def _retire(self, model_digest: str) -> None:
+        tokens = self._models.pop(model_digest, None)
         if tokens is not None:
-            self._learned[tokens.key] = tokens.learned()
+            self._remember(tokens)
 
-
-class _ModelTokens:
-    """Counts for one model, by its vocabulary or by estimates."""
+    def _remember(self, tokens: ModelTokens) -> None:
+        self._learned[tokens.key] = tokens.forecaster.learned()
+        self._learned.move_to_end(tokens.key)
+        if len(self._learned) > MAX_LEARNED:
+            self._learned.popitem(last=False)

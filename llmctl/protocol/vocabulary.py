@@ -6,7 +6,7 @@ Token ids are of no interest here, only how many there are.
 from collections.abc import Iterator
 from typing import Any, Self
 
-from llmctl.protocol.pretokenizers import BEGIN_BY_DEFAULT, PATTERNS, WHOLE_WORDS
+from llmctl.protocol.pretokenizers import BEGIN_BY_DEFAULT, PATTERNS
 
 PIECE_CHARS = 200_000
 """Longer texts are encoded in pieces: the regular expressions overflow on a million spaces."""

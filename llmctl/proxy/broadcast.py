@@ -8,6 +8,8 @@ live. A slow listener never slows another; when all of them are slow, the engine
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from msgspec import Struct
+
 from llmctl.backend.pool import Answering
 from llmctl.core.clock import Clock
 from llmctl.core.tasks import Tasks
@@ -97,6 +99,13 @@ class Listener:
             self._waiter = None
 
 
+class Expected(Struct, frozen=True, kw_only=True):
+    """What ``message_start`` says before the engine has said anything."""
+
+    model_name: str
+    prompt_tokens: int
+
+
 class Generation:
     """An answer being made."""
 
@@ -104,14 +113,15 @@ class Generation:
         self,
         composer: Composer,
         open_engine: Callable[[], Awaitable[Answering]],
+        expected: Expected,
         *,
-        prompt_tokens: int,
         clock: Clock,
         ended: "Ended",
         quiet_s: float = QUIET_S,
     ) -> None:
-        self.prompt_tokens = prompt_tokens
-        """Estimate, for ``message_start``."""
+        self.model_name = expected.model_name
+        """The one that is expected to answer, then the one that does."""
+        self.prompt_tokens = expected.prompt_tokens
         self._composer = composer
         self._open_engine = open_engine
         self._clock = clock
@@ -133,7 +143,6 @@ class Generation:
         self._replay: Replay | None = None
         self.error: ApiError | None = None
         self.engine_name = ""
-        self.model_name = ""
 
     def replay(self) -> Replay:
         """Return the finished answer, rendered once for everybody who wants it whole."""

@@ -13,7 +13,7 @@ from llmctl.core.tasks import Tasks
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import EngineModel
 from llmctl.protocol.errors import ApiError
-from llmctl.protocol.tokens import TokenCounter
+from llmctl.protocol.tokens import Measure, TokenCounter
 from llmctl.protocol.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ class TokenCounts:
         self._tasks = tasks
         self._fetching: dict[str, asyncio.Task[Any]] = {}
 
-    def estimate(self, request: MessagesRequest, engine: Engine, model: EngineModel) -> int:
+    def estimate(self, request: MessagesRequest, engine: Engine, model: EngineModel) -> Measure:
         """Return prompt tokens at once, with whatever is known about the model by now."""
         self._want_vocabulary(engine, model)
-        return max(1, self.counter.count(request, model))
+        return self.counter.measure(request, model)
 
     async def exact(self, request: MessagesRequest, route: Route) -> int:
         """Return the best count there is: the engine's own, else by its vocabulary."""
@@ -47,7 +47,7 @@ class TokenCounts:
         fetching = self._want_vocabulary(engine, model)
         if fetching is not None:
             await asyncio.wait({fetching}, timeout=VOCABULARY_WAIT_S)
-        return max(1, self.counter.count(request, model))
+        return self.counter.count(request, model)
 
     def _want_vocabulary(self, engine: Engine, model: EngineModel) -> asyncio.Task[Any] | None:
         fetching = self._fetching.get(model.digest)

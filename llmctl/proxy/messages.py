@@ -9,8 +9,9 @@ import contextlib
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
+from msgspec import Struct
 
-from llmctl.cache.policy import cache_use
+from llmctl.cache.policy import CacheUse, cache_use
 from llmctl.core.clock import Clock
 from llmctl.core.usage import CacheOutcome, Usage
 from llmctl.ledger.writer import LedgerWriter
@@ -85,6 +86,14 @@ class Record:
         )
 
 
+class Task(Struct, frozen=True, kw_only=True):
+    """A request that has to be generated."""
+
+    ask: Ask
+    raw_key: bytes
+    use: CacheUse
+
+
 class MessagesEndpoint:
     """Answers ``POST /v1/messages``."""
 
@@ -109,8 +118,10 @@ class MessagesEndpoint:
         """Answer one request; raises ``ApiError`` while a status can still be sent."""
         record = Record(self._clock, request_id, tenant)
         try:
-            body = await read_body(request, self._limits)
-            return await self._answer(request, body, record)
+            known = await self._recall_or_understand(request, record)
+            if isinstance(known, Replay):
+                return self._replay(known, record)
+            return await self._generate(request, known, record)
         except ApiError as error:
             record.failed(error)
             raise
@@ -123,23 +134,25 @@ class MessagesEndpoint:
             if self._ledger is not None:
                 self._ledger.append(usage)
 
-    async def _answer(
-        self, request: web.BaseRequest, body: bytes, record: Record
-    ) -> web.StreamResponse:
+    async def _recall_or_understand(
+        self, request: web.BaseRequest, record: Record
+    ) -> Replay | Task:
+        """Return the cached answer, or what to do for a new one.
+
+        The body is let go when this returns: a stream may last for minutes.
+        """
         pipeline = self._pipeline
+        body = await read_body(request, self._limits)
         use = cache_use(request.headers.get("Cache-Control"), enabled=pipeline.settings.cache)
         raw_key = pipeline.raw_key(record.tenant, body) if use.write else b""
         if use.read and (known := pipeline.recall(raw_key)) is not None:
             shortcut, replay = known
             record.asked, record.stream = shortcut.asked, shortcut.stream
-            return self._replay(replay, record)
+            return replay
         ask = pipeline.understand(body, record.tenant)
         record.asked, record.stream = ask.asked, ask.stream
         found = await pipeline.lookup(ask, raw_key) if use.read else None
-        if found is not None:
-            return self._replay(found, record)
-        generation, record.cache = pipeline.generation(ask, raw_key, use)
-        return await self._generate(request, ask, generation, record)
+        return found or Task(ask=ask, raw_key=raw_key, use=use)
 
     def _replay(self, replay: Replay, record: Record) -> web.Response:
         record.cache = CacheOutcome.HIT
@@ -153,12 +166,13 @@ class MessagesEndpoint:
         )
 
     async def _generate(
-        self, request: web.BaseRequest, ask: Ask, generation: Generation, record: Record
+        self, request: web.BaseRequest, task: Task, record: Record
     ) -> web.StreamResponse:
-        listener = generation.join(frames=ask.stream)
+        generation, record.cache = self._pipeline.generation(task.ask, task.raw_key, task.use)
+        listener = generation.join(frames=record.stream)
         try:
-            if ask.stream:
-                return await self._stream(request, ask, generation, listener, record)
+            if record.stream:
+                return await self._stream(request, generation, listener, record)
             return await self._whole(request, generation, listener, record)
         finally:
             generation.leave(listener)
@@ -170,7 +184,6 @@ class MessagesEndpoint:
     async def _stream(
         self,
         request: web.BaseRequest,
-        ask: Ask,
         generation: Generation,
         listener: Listener,
         record: Record,
@@ -182,7 +195,7 @@ class MessagesEndpoint:
         writer = await response.prepare(request)
         start = sse.message_start(
             ids.message_id(),
-            model=generation.model_name or ask.route.model.name,
+            model=generation.model_name,
             usage=TokenUsage(input_tokens=generation.prompt_tokens, output_tokens=0),
         )
         await self._write(request, response, start + sse.join(listener.take()))

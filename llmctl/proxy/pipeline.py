@@ -21,7 +21,7 @@ from llmctl.protocol.normal import normalise
 from llmctl.protocol.request import decode, decode_for_count
 from llmctl.protocol.stream import Composer
 from llmctl.proxy.answers import Answers, Shortcut
-from llmctl.proxy.broadcast import Generation
+from llmctl.proxy.broadcast import Expected, Generation
 from llmctl.proxy.counting import TokenCounts
 
 DEFAULT_NUM_CTX = 65_536
@@ -166,7 +166,7 @@ class Pipeline:
         generation = Generation(
             Composer(ask.request, input_tokens=prompt_tokens),
             lambda: self.pool.open(ask.route, plan, background=not ask.request.tools),
-            prompt_tokens=prompt_tokens,
+            Expected(model_name=ask.route.model.name, prompt_tokens=prompt_tokens),
             clock=self._clock,
             ended=self._ender(ask, raw_key, keep=use.write),
         )
@@ -182,12 +182,11 @@ class Pipeline:
         In between the engine decides: it is asked to refuse, not to cut.
         """
         engine, model = ask.route.candidates[0]
-        tokens = self.counts.estimate(ask.request, engine, model)
+        measure = self.counts.estimate(ask.request, engine, model)
         window = self.window(model)
-        slack = 0.01 if self.counts.counter.has_vocabulary(model.digest) else 0.08
-        if window is not None and tokens * (1 - slack) > window:
-            raise prompt_too_long(tokens, window)
-        return tokens
+        if window is not None and measure.least > window:
+            raise prompt_too_long(measure.tokens, window)
+        return measure.tokens
 
     def _planner(self, ask: Ask, prompt_tokens: int) -> Callable[[EngineModel], ChatPlan]:
         def plan(model: EngineModel) -> ChatPlan:

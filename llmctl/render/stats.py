@@ -1,27 +1,34 @@
 """Totals of the usage record as tables."""
 
+from collections.abc import Mapping
+
 from llmctl.ledger.queries import LedgerSummary, Totals
 from llmctl.render.tables import Cell, table
 
-_HEADER = ("", "requests", "errors", "hits", "shared", "prompt", "answer", "ms to first")
+_COLUMNS = ("requests", "errors", "hits", "shared", "prompt", "answer", "first ms")
 
 
 def stats_text(summary: LedgerSummary) -> str:
-    """Return sums over everything, by model and by engine; tokens in thousands are not rounded."""
+    """Return one table by model, others by what there is more than one of, and what failed.
+
+    ``prompt`` and ``answer`` are tokens; ``first ms`` is the median time to the first of them.
+    """
     if not summary.total.requests:
         return "no requests yet\n"
-    rows = [_row("all", summary.total)]
-    groups = (summary.by_model, summary.by_backend, summary.by_tenant)
-    for group in groups:
-        if len(group) > 1 or group is summary.by_model:
-            rows += [_row(name or "-", totals) for name, totals in group.items()]
-    text = table(rows, header=_HEADER)
+    groups = {"backend": summary.by_backend, "tenant": summary.by_tenant}
+    parts = [_table("model", {**summary.by_model, "all": summary.total})]
+    parts += [_table(kind, group) for kind, group in groups.items() if len(group) > 1]
     if summary.total.hit_ratio is not None:
-        text += f"\n{summary.total.hit_ratio:.1%} of the answers came from the cache\n"
+        parts.append(f"{summary.total.hit_ratio:.1%} of the answers came from the cache\n")
     if summary.errors:
         failed = ", ".join(f"{count} {name}" for name, count in summary.errors.items())
-        text += f"\nfailed: {failed}\n"
-    return text
+        parts.append(f"failed: {failed}\n")
+    return "\n".join(parts)
+
+
+def _table(kind: str, group: Mapping[str, Totals]) -> str:
+    rows = [_row(name or "-", totals) for name, totals in group.items()]
+    return table(rows, header=(kind, *_COLUMNS))
 
 
 def _row(name: str, totals: Totals) -> list[Cell]:

@@ -51,7 +51,7 @@ async def test_escape_stops_the_engine(serve: Serve, claude: ClaudeCode) -> None
     def script(request: Recorded) -> Answer:
         if "format" in request.body:
             return titled(request)
-        return Answer("I begin, ", "and then ", Stall())
+        return Answer("I begin.\n\n", "And then ", Stall())
 
     claude.settle_in()
     async with scripted(script) as engine, terminal(claude.home) as screen:
@@ -63,7 +63,7 @@ async def test_escape_stops_the_engine(serve: Serve, claude: ClaudeCode) -> None
         )
         await screen.until("❯")
         await screen.say("Tell me something long")
-        await screen.until("I begin, and then")
+        await screen.until("I begin.")
 
         await screen.press("Escape")
 

@@ -1,7 +1,6 @@
 """One engine process as its parent sees it: started, ready or not, ended, and why."""
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -21,6 +20,8 @@ _TERM_S = 3.0
 _NATIVE_ERROR = re.compile(
     r"^[\d.]+ E (?:\w+ +)?\S+: (?:error loading model: )?(.+)$", re.MULTILINE
 )
+_ABORT = re.compile(r"^.*(?:GGML_ASSERT|terminate called).*$", re.MULTILINE)
+"""What native code says before it aborts."""
 
 
 class LoadFailed(BackendError):
@@ -68,7 +69,7 @@ class WorkerChild:
         if not line:
             why = await self.ended()
             raise BackendError(f"the engine process ended while loading the model: {why}")
-        report = msgspec.json.decode(line, type=WorkerReport)
+        report = _read_report(line)
         if report.error:
             await self.ended()
             raise LoadFailed(explain(self._tail.decode(errors="replace")) or report.error)
@@ -77,7 +78,7 @@ class WorkerChild:
     async def ended(self) -> str:
         status = await self._process.wait()
         await asyncio.shield(self._drain)
-        return _why(status, explain(self._tail.decode(errors="replace")))
+        return why_it_ended(status, self._tail.decode(errors="replace"))
 
     async def stop(self) -> None:
         """Ask with SIGTERM, then insist with SIGKILL, which also ends a stopped process."""
@@ -117,7 +118,6 @@ async def spawn(settings: WorkerSettings) -> WorkerChild:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     assert process.stdin is not None
     with suppress(ConnectionError):  # it is already gone: ``ready`` says why
@@ -132,7 +132,20 @@ def explain(tail: str) -> str:
     return found[1].strip() if found else ""
 
 
-def _why(status: int, native: str) -> str:
-    if status < 0:
-        return f"it was killed by {signal.Signals(-status).name}"
-    return f"it ended with exit status {status}" + (f": {native}" if native else "")
+def _read_report(line: bytes) -> WorkerReport:
+    try:
+        return msgspec.json.decode(line, type=WorkerReport)
+    except msgspec.MsgspecError as exc:
+        raise BackendError(f"the engine process said {line[:100]!r} instead of its URL") from exc
+
+
+def why_it_ended(status: int, tail: str) -> str:
+    """Put an exit status, and what the log's ``tail`` has to say about it, into words."""
+    if status >= 0:
+        cause = explain(tail)
+        return f"it ended with exit status {status}" + (f": {cause}" if cause else "")
+    names = {number.value: number.name for number in signal.Signals}
+    abort = _ABORT.search(tail)
+    return f"it was killed by {names.get(-status, f'signal {-status}')}" + (
+        f": {abort[0].strip()}" if abort else ""
+    )

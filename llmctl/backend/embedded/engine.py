@@ -102,7 +102,7 @@ class EmbeddedEngine:
 
     def start(self) -> None:
         """Start the process in the background; to be called once, in a running event loop."""
-        self._tasks.start(self._supervise(), name=self.name)
+        self._tasks.start(self._live(), name=self.name)
 
     async def wait_ready(self) -> None:
         """Wait for the first load; raises ``BackendError`` when the model cannot be loaded."""
@@ -111,7 +111,7 @@ class EmbeddedEngine:
             raise self._failure
 
     async def discover(self) -> list[EngineModel]:
-        """Return the one model, with the digest of its file and the context of one slot."""
+        """Return the one model, with the digest of its file; its context is that of one slot."""
         client, _ = self._serving()
         return [
             msgspec.structs.replace(
@@ -119,7 +119,7 @@ class EmbeddedEngine:
                 name=self._model.name,
                 digest=self._model.digest,
                 family=self._model.architecture,
-                context_length=self._size.context_per_slot,
+                context_length=found.context_length or self._size.context_per_slot,
             )
             for found in await client.discover()
         ]
@@ -157,7 +157,15 @@ class EmbeddedEngine:
             return self._client, self._child
         if self._failure is not None:
             raise ApiError(500, self._failure.message, another_backend=True)
-        raise Unreachable(f"the embedded engine is {self.state.value} {self._model.name}")
+        raise Unreachable(f"the embedded engine ({self._model.name}) is {self.state.value}")
+
+    async def _live(self) -> None:
+        try:
+            await self._supervise()
+        except Exception as exc:
+            # whatever this is, nobody restarts the engine any more: say so instead of "loading"
+            self._give_up(exc)
+            raise
 
     async def _supervise(self) -> None:
         delay = FIRST_DELAY_S
@@ -177,8 +185,7 @@ class EmbeddedEngine:
         self.starts += 1
         child = await self._spawn(self._settings(key))
         try:
-            async with asyncio.timeout(LOAD_S):
-                await child.ready()
+            await _loaded(child)
             await self._use(child, key)
             return await self._until_ended(child)
         finally:
@@ -203,10 +210,11 @@ class EmbeddedEngine:
 
     def _not_loaded(self, exc: Exception) -> None:
         log.error("the embedded engine did not start: %s", exc)
-        if self._settled.is_set() or (
-            self.starts < _FIRST_STARTS and not isinstance(exc, LoadFailed)
-        ):
-            return
+        loaded_before = self._settled.is_set()
+        if not loaded_before and (isinstance(exc, LoadFailed) or self.starts >= _FIRST_STARTS):
+            self._give_up(exc)
+
+    def _give_up(self, exc: Exception) -> None:
         self._failure = BackendError(
             f"the embedded engine cannot load {self._model.path}: {exc}",
             hint="try another model with --gguf PATH, or another engine with --backend ollama:URL",
@@ -227,6 +235,14 @@ class EmbeddedEngine:
         )
 
 
+async def _loaded(child: Child) -> None:
+    try:
+        async with asyncio.timeout(LOAD_S):
+            await child.ready()
+    except TimeoutError:
+        raise BackendError(f"the model was not loaded within {LOAD_S:g} s") from None
+
+
 async def _cause_of_death(child: Child) -> str:
     """Return why the process ended, or nothing if it lives."""
     try:
@@ -243,7 +259,7 @@ def embedded_engine(
 
     Raises ``LlmctlError`` where xllamacpp is missing, ``ConfigError`` where the file is no model.
     """
-    _require_xllamacpp()
+    require_xllamacpp()
     model = read_gguf(gguf)
     size = size_for(model, num_ctx=num_ctx, parallel=config.parallel, memory_bytes=free_memory())
     if size.context_per_slot < size.wanted_context:
@@ -262,7 +278,8 @@ def embedded_engine(
     )
 
 
-def _require_xllamacpp() -> None:
+def require_xllamacpp() -> None:
+    """Raise ``LlmctlError`` where the native engine is not installed; cheap, it imports nothing."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise LlmctlError(
             "the embedded engine needs the package xllamacpp, which is not installed",

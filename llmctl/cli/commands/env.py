@@ -26,8 +26,8 @@ def env(  # noqa: PLR0913  one parameter per option
 ) -> None:
     """Print the variables that point Claude Code at llmctl.
 
-    The token is among them. Model and context are what the running proxy says; without one they are
-    guessed from the configuration.
+    The token is among them. Model and context are what the running proxy says;
+    without one they are taken from the configuration.
 
     [bold]Examples[/bold]
     $ eval "$(llmctl env)"
@@ -55,7 +55,11 @@ def env(  # noqa: PLR0913  one parameter per option
         served = assume(loaded.config, address.url)
         log.warning("%s; model and context are from the configuration", failure.message)
     if token is None and loaded.config.serve.auth:
-        log.warning("there is no token yet; llmctl serve makes one when it first starts")
+        log.warning(
+            "no token is known for %s; set LLMCTL_AUTH_TOKEN, or start llmctl serve, "
+            "which makes one",
+            address.url,
+        )
     variables = claude_environment(
         served, token=token, timeouts=loaded.config.timeouts, environ=os.environ
     )

@@ -134,8 +134,9 @@ def serve(  # noqa: PLR0913  one parameter per option
 ) -> None:
     """Serve Claude Code from an open model.
 
-    Any client of the Anthropic Messages API will do. What it serves, and what to type next, is said
-    once it listens. The first Ctrl-C lets open answers finish, the second does not.
+    Any client of the Anthropic Messages API will do. Once it listens it says
+    what it serves and what to type next. The first Ctrl-C lets open answers
+    finish, the second does not.
 
     [bold]Examples[/bold]
     $ llmctl serve

@@ -26,7 +26,8 @@ def stats(  # noqa: PLR0913  one parameter per option
 ) -> None:
     """Show requests, tokens and cache hits.
 
-    While the proxy is down they are read from its file.
+    While the proxy is down they are read from its file. Prompt and answer are
+    tokens; "first ms" is the median time to the first of an answer.
 
     [bold]Examples[/bold]
     $ llmctl stats

@@ -387,6 +387,50 @@ async def test_an_engine_that_only_lists_names_is_enough(emu, engine_at) -> None
     assert shows(emu) == 1
 
 
+async def test_a_description_that_cannot_be_read_is_done_without(emu, engine_at) -> None:
+    emu.faults = {"/api/show": HttpError(200, b"<html>")}
+    [found] = await engine_at(emu.url).discover()
+    assert (found.family, found.renderer, found.context_length) == ("qwen3moe", "", 262144)
+
+
+async def test_what_does_not_say_where_it_is_loaded_is_only_loaded(emu, engine_at) -> None:
+    loaded = {"models": [{"name": "qwen3-coder:30b"}]}
+    emu.faults = {"/api/ps": HttpError(200, loaded)}
+    [found] = await engine_at(emu.url).discover()
+    assert found.note == "loaded"
+
+
+async def test_a_connection_that_breaks_in_a_short_answer_is_told(engine_at) -> None:
+    async def begin_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(begin_only, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(Unreachable, match="broke off its answer"):
+            await engine_at(f"127.0.0.1:{port}").discover()
+
+
+async def test_no_connection_in_time_is_not_tried_twice(engine_at) -> None:
+    connected = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(ApiError, match="no connection|did not answer"):
+            await engine_at(f"https://127.0.0.1:{port}", TimeoutConfig(connect_s=0.1)).discover()
+    assert connected == 1
+
+
 def shows(emu: OllamaEmulator) -> int:
     return sum(request.path == "/api/show" for request in emu.requests)
 
@@ -399,16 +443,25 @@ def shows(emu: OllamaEmulator) -> int:
         (HttpError(200, {"models": "none"}), 502, "check the backend's address"),
         (HttpError(403, b""), 502, "refuses to be called by this host name"),
         (Reset(), 529, "closed the connection before it answered"),
-        (Stall(), 529, "did not answer /api/tags within 0.1 s"),
+        (HttpError(200, b" " * 9 * 1024 * 1024), 502, "check the backend's address"),
     ],
 )
 async def test_discovery_that_fails_says_why(emu, engine_at, fault, status, message) -> None:
     emu.faults = {"/api/tags": fault}
     with pytest.raises(ApiError) as caught:
-        await engine_at(emu.url, TimeoutConfig(connect_s=0.1)).discover()
+        await engine_at(emu.url).discover()
     assert caught.value.status == status
     assert message in caught.value.message
     assert emu.url in caught.value.message
+
+
+async def test_discovery_does_not_wait_for_ever(emu, engine_at) -> None:
+    emu.faults = {"/api/tags": Stall()}
+    with pytest.raises(ApiError) as caught:
+        await engine_at(emu.url, TimeoutConfig(connect_s=0.1)).discover()
+    assert caught.value.status == 529
+    assert caught.value.message == f"the engine at {emu.url} did not answer /api/tags within 0.1 s"
+    await emu.until(lambda: len(emu.closed) == 1)
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", ":{}", "0.0.0.0:{}", "http://localhost:{}/"])

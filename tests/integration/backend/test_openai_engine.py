@@ -233,6 +233,12 @@ async def test_which_server_it_is_is_found_out_once(engine_at) -> None:
         assert asked(emu, "/props") == 1
 
 
+async def test_properties_of_another_kind_of_server_are_none(engine_at) -> None:
+    async with OpenAIEmulator(flavour="plain") as emu:
+        emu.faults = {"/props": HttpError(200, b"<html>a page for every path</html>")}
+        assert (await discovered(engine_at(emu.url))).context_length is None
+
+
 async def test_and_again_after_it_was_away(engine_at) -> None:
     async with OpenAIEmulator(flavour="plain") as emu:
         engine = engine_at(emu.url)

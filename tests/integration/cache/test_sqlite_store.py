@@ -387,35 +387,36 @@ def test_a_full_disk_is_said_once_and_forgotten_when_there_is_space(small_disk):
     assert outcome.stderr.count("no space is left for") == 1
 
 
-def test_a_read_only_file_is_a_miss_and_said_once(path):
-    body = """
-os.umask(0o077)
-place = Path(sys.argv[1]).parent
-await store.start()
-store.put(b"k", b"value", ttl_s=600)
-await store.close()
-if os.getuid() == 0:
-    # root may write everywhere
-    for found in [*place.iterdir(), place]:
-        os.chown(found, 65534, 65534)
-    for outer in place.parents[:3]:
-        os.chmod(outer, 0o755)
-    os.setgid(65534); os.setuid(65534)
-for found in place.iterdir():
-    found.chmod(0o400)
-place.chmod(0o500)
-store = SqliteStore(Path(sys.argv[1]), max_bytes=1 << 30, clock=SystemClock())
-await store.start()
-store.put(b"new", b"value", ttl_s=600)
-assert await store.get(b"new") is None
-await eventually(lambda: store.status().failed_writes == 1)
-print(store.status().detail)
-place.chmod(0o700)
-"""
-    outcome = run(body, path)
-    assert outcome.stdout.endswith("done\n"), outcome.stderr
-    assert "the cache" in outcome.stdout
-    assert outcome.stderr.count("the cache") == 1
+async def test_a_read_only_disk_is_a_miss_and_said_once(small_disk, caplog):
+    path = small_disk / "cache" / "responses.db"
+    store = make(path)
+    await store.start()
+    store.put(b"k", b"value", ttl_s=600)
+    await store.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    store = make(path)
+    await store.start()
+    for number in range(5):
+        store.put(b"new", b"value", ttl_s=600)
+        await eventually(lambda count=number + 1: store.status().failed_writes == count)
+        assert await store.get(b"new") is None
+    assert not store.status().healthy
+    assert str(path) in store.status().detail
+    assert len(caplog.records) == 1
+    await store.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write what nobody may")
+async def test_a_directory_one_may_not_write_is_a_miss_and_said_once(path, caplog):
+    path.parent.mkdir(mode=0o500)
+    store = make(path)
+    await store.start()
+    store.put(b"new", b"value", ttl_s=600)
+    await eventually(lambda: store.status().failed_writes == 1)
+    assert await store.get(b"new") is None
+    assert "Permission denied" in store.status().detail
+    assert len(caplog.records) == 1
+    await store.close()
 
 
 # -- processes that die, and processes that share

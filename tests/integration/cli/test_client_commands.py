@@ -164,7 +164,7 @@ class TestEnv:
         assert variables["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "4096"
 
     def test_before_the_first_start_there_is_no_token(self, no_proxy_answers):
-        assert "there is no token yet" in llmctl("env").stderr
+        assert "no token is known for" in llmctl("env").stderr
         assert llmctl("env", "--quiet").stderr == ""
 
     def test_the_address_may_be_in_the_shell_already(self, proxy, token):
@@ -277,7 +277,7 @@ class TestStats:
         assert found.stderr == (
             f"warning: no proxy answers at {no_proxy_answers} (LLMCTL_SERVE_PORT); read from {path}\n"
         )
-        assert ["qwen", "1"] == found.stdout.splitlines()[2].split()[:2]
+        assert ["qwen", "1"] == found.stdout.splitlines()[1].split()[:2]
         assert llmctl("stats", "--quiet").stderr == ""
 
     def test_warnings_are_json_as_well(self, no_proxy_answers):

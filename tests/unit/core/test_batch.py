@@ -173,3 +173,20 @@ def test_closing_does_not_wait_for_ever(thread, recorder):
 
 def test_closing_what_was_never_started(thread):
     assert thread.close(0.0)
+
+
+def test_a_job_never_overtakes_what_was_appended_before_it(recorder):
+    thread = BatchThread("racer", recorder, limit=10_000, batch=4)
+    thread.start()
+    for item in range(3000):
+        thread.append(item)
+        done = thread.call(lambda: len(recorder.written))
+        assert done.result(LONG_S) == item + 1
+    assert thread.close(LONG_S)
+
+
+def test_a_job_for_a_closed_thread_fails_instead_of_waiting(thread):
+    thread.start()
+    assert thread.close(LONG_S)
+    with pytest.raises(RuntimeError, match="test-writer is closed"):
+        thread.call(lambda: None).result(LONG_S)

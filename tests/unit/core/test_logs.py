@@ -69,7 +69,7 @@ def test_json_lines(written):
     try:
         raise ValueError("bad llmctl_" + "a" * 40)
     except ValueError:
-        logging.getLogger("llmctl.x").exception("lost \ud800 surrogate\nand a line break")
+        logging.getLogger("llmctl.x").exception("lost\nwith a line break")
     logs.request_id.reset(token)
     [line] = written.getvalue().splitlines()
     entry = json.loads(line)
@@ -78,9 +78,16 @@ def test_json_lines(written):
     assert entry == {
         "level": "error",
         "logger": "llmctl.x",
-        "message": "lost \ud800 surrogate\nand a line break",
+        "message": "lost\nwith a line break",
         "request_id": "req_1",
     }
+
+
+def test_json_lines_can_always_be_written():
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "half a %s", ("\ud800",), None)
+    line = logs.JsonFormatter().format(record)
+    assert line.encode("ascii")
+    assert json.loads(line)["message"] == "half a \ud800"
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,7 @@ def told(composer: Composer, chunks: Iterable[EngineChunk]) -> bytes:
 
 def stream_of(frames: list[sse.Frame]) -> bytes:
     numbers = count(1)
-    start = sse.message_start(
-        "msg_1", model="m", usage=TokenUsage(input_tokens=7, output_tokens=0)
-    )
+    start = sse.message_start("msg_1", model="m", usage=TokenUsage(input_tokens=7, output_tokens=0))
     return start + sse.join(frames, mint=lambda: f"toolu_{next(numbers)}")
 
 
@@ -162,9 +160,7 @@ def accumulated(stream: bytes) -> dict[str, Any]:
     snapshot, buffers = None, {}
     for event in sse_events(stream):
         if event["type"] not in {"ping", "message_stop"}:
-            snapshot = accumulate_event(
-                event=event, current_snapshot=snapshot, json_bufs=buffers
-            )
+            snapshot = accumulate_event(event=event, current_snapshot=snapshot, json_bufs=buffers)
     assert snapshot is not None
     return without_ids(snapshot.to_dict())
 

@@ -64,8 +64,14 @@ def test_written_values_get_the_type_of_the_schema(key, text, value):
 
 @pytest.mark.parametrize(
     "schema",
-    [None, {}, {"properties": None}, {"properties": []}, {"properties": {"a": True}},
-     {"properties": {"a": {"type": 7, "anyOf": {"type": "integer"}, "oneOf": [3]}}}],
+    [
+        None,
+        {},
+        {"properties": None},
+        {"properties": []},
+        {"properties": {"a": True}},
+        {"properties": {"a": {"type": 7, "anyOf": {"type": "integer"}, "oneOf": [3]}}},
+    ],
 )
 def test_schemas_that_say_nothing_leave_text(schema):
     assert OfferedTools([Tool(name="T", input_schema=schema)]).typed("T", {"a": "1"}) == {"a": "1"}
@@ -95,10 +101,16 @@ def test_arguments_are_read_or_kept_as_the_client_keeps_them(raw, arguments):
         ('{"name": "Read", "arguments": {"limit": 1}}', True, [call("Read", limit=1)]),
         ('{"name": "read", "parameters": {}}', True, [call("Read")]),
         ('{"name": "Read", "arguments": "{\\"limit\\": 1}"}', True, [call("Read", limit=1)]),
-        ('{"function": {"name": "Read", "arguments": {}}, "type": "function"}', True,
-         [call("Read")]),
-        ('[{"name": "Read", "arguments": {}}, {"name": "Bash", "arguments": {}}]', True,
-         [call("Read"), call("Bash")]),
+        (
+            '{"function": {"name": "Read", "arguments": {}}, "type": "function"}',
+            True,
+            [call("Read")],
+        ),
+        (
+            '[{"name": "Read", "arguments": {}}, {"name": "Bash", "arguments": {}}]',
+            True,
+            [call("Read"), call("Bash")],
+        ),
         ('{"name": "Read"}', False, [call("Read")]),
         ('{"name": "Read"}', True, []),
         ('{"name": "Nope", "arguments": {}}', True, []),
@@ -114,11 +126,13 @@ def test_json_is_calls_or_none(text, bare, calls):
     assert OFFERED.calls(text, bare=bare) == calls
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_whatever_is_parsed_can_be_sent_on(value):
     text = msgspec.json.encode(value).decode()
     assert msgspec.json.decode(msgspec.json.encode(parse_json(text))) == msgspec.json.decode(text)

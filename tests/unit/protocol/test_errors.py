@@ -40,6 +40,7 @@ IS = "This model's maximum context length is"
             112946, 16384,
         ),
         (openai(f"{IS} 4096 tokens. However, your request has 5000 input tokens."), 5000, 4096),
+        (ollama("request (512 tokens) exceeds the available context size (512 tokens)"), 512, 512),
         (
             openai(f"{IS} 4096 tokens. However, you requested 100 output tokens and your prompt "
                    "contains at least 4097 input tokens, for a total of at least 4197 tokens."),
@@ -165,6 +166,10 @@ def test_an_overflow_without_numbers_still_says_so(said, num_ctx, limit):
          "api_error", "XML syntax error on line 5: element <parameter> closed by </function>"),
         (500, ollama("llama-server process has terminated: cudaMalloc failed: out of memory"), 500,
          "api_error", "cannot run m"),
+        (500, ollama("llama-server process has terminated: error loading model: bad magic"), 500,
+         "api_error", "cannot run m"),
+        (500, ollama("this device does not support flash attention"), 500, "api_error",
+         "failed on m"),
         (500, ollama("unexpected EOF"), 500, "api_error", "failed on m: unexpected EOF"),
         (502, b"\xff\xfe", 500, "api_error", "failed on m"),
         (500, b"[" * 100_000, 500, "api_error", "[[["),
@@ -201,9 +206,11 @@ def test_long_reasons_are_cut():
     st.binary(max_size=60)
     | st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=2)
-        | st.dictionaries(
-            st.sampled_from(["error", "message", "code", "type", "n_ctx", "detail"]), inner
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["error", "message", "code", "type", "n_ctx", "detail"]), inner
+            )
         ),
         max_leaves=6,
     ).map(lambda value: json.dumps(value).encode()),

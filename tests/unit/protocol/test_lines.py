@@ -2,7 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmctl.protocol.errors import ApiError
 from llmctl.protocol.lines import Lines
+from llmctl.protocol.ollama_stream import OllamaDecoder
+from llmctl.protocol.openai_stream import OpenAIDecoder
 from tests.unit.protocol.streams import cuts, pieces
 
 
@@ -30,3 +33,41 @@ def test_the_limit_is_for_a_line_not_for_what_arrives_at_once():
     lines = Lines(max_bytes=10)
     assert len(lines.feed(b"0123456789\n" * 50)) == 50
     assert not lines.too_long
+
+
+NOISE = st.lists(
+    st.binary(max_size=8)
+    | st.sampled_from(
+        [
+            b'{"message":{"content":"a"}}',
+            b'{"message":{"tool_calls":[{"function":{"arguments":{"a":1}}}]}}',
+            b'{"error":{"code":"x"}}',
+            b'{"done":true}',
+            b'data: {"choices":[{"delta":{"content":"a"}}]}',
+            b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"x"}}]}}]}',
+            b'data: {"choices":[{"finish_reason":"stop"}],"usage":{}}',
+            b"data: [DONE]",
+            b"\n",
+            b"\r\n",
+        ]
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@pytest.mark.parametrize("decoder", [OllamaDecoder, OpenAIDecoder])
+@given(NOISE, cuts)
+def test_any_split_of_any_bytes_gives_the_same_chunks_and_error(decoder, data, where):
+    whole = outcome(decoder(model="m"), [data])
+    assert outcome(decoder(model="m"), pieces(data, where)) == whole
+
+
+def outcome(decoder, parts):
+    """Return what a stream decodes to, up to its end or its error."""
+    chunks = []
+    try:
+        for part in parts:
+            chunks += decoder.feed(part)
+        return [*chunks, *decoder.finish()], None
+    except ApiError as error:
+        return chunks, (error.status, error.message)

@@ -171,7 +171,9 @@ def test_a_call_cut_off_by_the_limit_is_dropped():
     data = part(0, "Bash", "{}") + part(1, "Write", '{"content": "half')
     assert calls_in(data + openai_event(finish_reason="length") + DONE) == [call("Bash")]
     whole = part(0, "Write", '{"content": "whole"}')
-    assert calls_in(whole + openai_event(finish_reason="length")) == [call("Write", content="whole")]
+    assert calls_in(whole + openai_event(finish_reason="length")) == [
+        call("Write", content="whole")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from llmctl.protocol.errors import ApiError
 from llmctl.protocol.normal import normalise
 from llmctl.protocol.ollama import encode_chat as encode_ollama
 from llmctl.protocol.openai import encode_chat as encode_openai
-from llmctl.protocol.request import MAX_TOOLS, decode, decode_for_count
+from llmctl.protocol.request import decode, decode_for_count
+from llmctl.protocol.toolset import MAX_TOOLS
 from tests import claude_shapes as shapes
 from tests.unit.protocol.conversations import body, json_values, many
 

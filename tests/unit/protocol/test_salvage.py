@@ -129,7 +129,7 @@ def test_nothing_but_the_beginning_of_an_opener_is_held_back(text):
     assert shown + "".join(salvager.finish()) == text
 
 
-@given(st.text(alphabet="ab >/=\n`\"}]", max_size=60), cuts)
+@given(st.text(alphabet='ab >/=\n`"}]', max_size=60), cuts)
 def test_text_without_an_opener_is_passed_on_at_once(text, where):
     text = "x" + text
     salvager = Salvager(OFFERED)

@@ -56,9 +56,9 @@ def compose(chunks, *, input_tokens=7, **fields):
 
 def test_text_is_said_token_by_token():
     composer = Composer(request(), input_tokens=7)
-    assert composer.feed([EngineChunk(text="Hel")]) == [TextStarted(0), TextAdded(0, "Hel")]
-    assert composer.feed([EngineChunk(text="lo"), done(prompt_tokens=9, completion_tokens=2)]) == [
-        TextAdded(0, "lo")
+    assert composer.feed([EngineChunk(text="He")]) == [TextStarted(0), TextAdded(0, "He")]
+    assert composer.feed([EngineChunk(text="llo"), done(prompt_tokens=9, completion_tokens=2)]) == [
+        TextAdded(0, "llo")
     ]
     usage = TokenUsage(input_tokens=9, output_tokens=2)
     assert composer.finish() == [

@@ -27,14 +27,21 @@ def test_sums_by_model_and_by_what_there_is_more_than_one_of():
             errors={"overloaded_error": 2},
         )
     )
-    assert text == (
-        "                 requests  errors  hits  shared      prompt   answer  ms to first\n"
-        "all                 1,200       2   700       2  23,000,000  120,000          432\n"
-        "qwen3-coder:30b     1,200       2   700       2  23,000,000  120,000          432\n"
-        "a                   1,200       2   700       2  23,000,000  120,000          432\n"
-        "-                       3       0     0       0           0        0            -\n"
-        "\n58.3% of the answers came from the cache\n"
-        "\nfailed: 2 overloaded_error\n"
+    assert (
+        text
+        == """\
+model            requests  errors  hits  shared      prompt   answer  first ms
+qwen3-coder:30b     1,200       2   700       2  23,000,000  120,000       432
+all                 1,200       2   700       2  23,000,000  120,000       432
+
+backend  requests  errors  hits  shared      prompt   answer  first ms
+a           1,200       2   700       2  23,000,000  120,000       432
+-               3       0     0       0           0        0         -
+
+58.3% of the answers came from the cache
+
+failed: 2 overloaded_error
+"""
     )
 
 

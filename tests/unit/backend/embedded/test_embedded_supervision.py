@@ -32,7 +32,7 @@ GGUF = Gguf(
     digest="digest-of-the-file",
 )
 SIZE = Size(context_per_slot=8192, wanted_context=8192, cache_mib=64)
-LISTED = EngineModel(name="as-the-server-says", digest="server", context_length=1)
+LISTED = EngineModel(name="as-the-server-says", digest="server", context_length=8448)
 REQUEST = MessagesRequest(model="m", messages=[Turn(role="user", content="hi")], max_tokens=5)
 PLAN = ChatPlan(request=REQUEST, model=LISTED, num_ctx=None, max_tokens=5)
 
@@ -159,7 +159,7 @@ async def test_while_loading_every_request_is_told_to_come_back(rig: Rig) -> Non
     await rig.children.get()
 
     for ask in (rig.engine.discover(), answer(rig), rig.engine.vocabulary(LISTED)):
-        with pytest.raises(ApiError, match="is loading small") as told:
+        with pytest.raises(ApiError, match="is loading") as told:
             await ask
         assert told.value.status == 529
         assert told.value.retry_after_s
@@ -174,7 +174,7 @@ async def test_once_loaded_it_answers_under_its_own_name(rig: Rig) -> None:
     assert await answer(rig) == "hello"
     assert await rig.engine.count(REQUEST, LISTED) == 7
     assert await rig.engine.discover() == [
-        EngineModel(name="small", digest="digest-of-the-file", context_length=8192, family="llama")
+        EngineModel(name="small", digest="digest-of-the-file", context_length=8448, family="llama")
     ]
     assert rig.clients[0].url == child.url
     assert rig.engine.state is EngineState.READY
@@ -195,7 +195,7 @@ async def test_after_a_crash_it_comes_back_on_the_new_port(rig: Rig) -> None:
     first = await rig.ready()
     await rig.crash(first)
 
-    with pytest.raises(ApiError, match="is restarting small"):
+    with pytest.raises(ApiError, match="is restarting"):
         await answer(rig)
     second = await rig.ready()
 
@@ -283,6 +283,37 @@ async def test_a_process_that_cannot_even_be_started_counts_as_one_that_died() -
     rig.engine.start()
 
     with pytest.raises(BackendError, match="Resource temporarily unavailable"):
+        await rig.engine.wait_ready()
+    await rig.engine.close()
+
+
+async def test_a_bug_in_the_supervisor_does_not_look_like_loading(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Rig):
+        async def spawn(self, settings: WorkerSettings) -> FakeChild:
+            raise RuntimeError("what nobody thought of")
+
+    rig = Broken()
+    rig.engine.start()
+
+    with pytest.raises(BackendError, match="what nobody thought of"):
+        await rig.engine.wait_ready()
+    await rig.engine.close()
+    assert "what nobody thought of" in caplog.text
+
+
+async def test_a_model_that_takes_too_long_to_load_is_given_up_at_last() -> None:
+    class Slow(Rig):
+        async def spawn(self, settings: WorkerSettings) -> FakeChild:
+            child = await super().spawn(settings)
+            child.loaded.set_exception(TimeoutError())
+            return child
+
+    rig = Slow()
+    rig.engine.start()
+
+    with pytest.raises(BackendError, match="was not loaded within 900 s"):
         await rig.engine.wait_ready()
     await rig.engine.close()
 
