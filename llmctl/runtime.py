@@ -158,7 +158,8 @@ class Runtime:
             app = await self.open(stack, engines)
 
             async def ready(port: int) -> None:
-                await _wait_for_managed(engines)
+                if await _loaded(engines):
+                    await app.pipeline.pool.check()
                 announce(self._banner(app, port))
                 # What exists by now lives as long as the process: no need to look at it again.
                 gc.freeze()
@@ -256,7 +257,7 @@ class Runtime:
             cache_location=store.location,
             auth=self.config.serve.auth,
             token=self._new_token.reveal() if self._new_token else None,
-            token_command=f"$(cat {self._tokens.token_file})",
+            token_command=self._tokens.shell_words,
             environment=variables,
         )
 
@@ -273,15 +274,16 @@ async def _started(part: Store | Pool | LedgerWriter) -> AsyncIterator[None]:
         await part.close()
 
 
-async def _wait_for_managed(engines: list[Engine]) -> None:
-    """Wait until a model in a process of ours is loaded, so that the first request is answered."""
-    for engine in engines:
-        if isinstance(engine, Managed):
-            try:
-                async with asyncio.timeout(LOAD_WAIT_S):
-                    await engine.wait_ready()
-            except (TimeoutError, LlmctlError) as slow:
-                log.info("%s is not ready yet: %s", engine.name, slow)
+async def _loaded(engines: list[Engine]) -> bool:
+    """Wait until engines of ours have loaded their model; tell whether there is any."""
+    ours = [engine for engine in engines if isinstance(engine, Managed)]
+    for engine in ours:
+        try:
+            async with asyncio.timeout(LOAD_WAIT_S):
+                await engine.wait_ready()
+        except (TimeoutError, LlmctlError) as slow:
+            log.info("an engine is not ready yet: %s", slow)
+    return bool(ours)
 
 
 def _served(pipeline: Pipeline, url: str) -> Served | None:

@@ -200,6 +200,10 @@ class Pool:
                 for backend in self._backends:
                     await backend.health.asked.wait()
 
+    async def check(self) -> None:
+        """Ask every engine now what it has, instead of at its next turn."""
+        await asyncio.gather(*(backend.health.check() for backend in self._backends))
+
     async def close(self) -> None:
         """Stop watching and close every engine's connections."""
         await self._tasks.close()

@@ -179,6 +179,8 @@ class SqliteStore:
     # -- in the writing thread
 
     def _open(self) -> bool:
+        if self._file.is_open:
+            return True
         self._next_open = self._clock.monotonic() + REOPEN_S
         try:
             self._open_or_replace()

@@ -26,11 +26,13 @@ class Calibration:
 
     def value(self, counts: Sequence[float]) -> float:
         """Return the weighted sum of ``counts``."""
-        return sum(map(mul, self.mean, counts))
+        value: float = sum(map(mul, self.mean, counts))
+        return value
 
     def variance(self, counts: Sequence[float]) -> float:
         """Return the variance of ``value(counts)``."""
-        return max(sum(map(mul, self._times(counts), counts)), 0.0)
+        variance: float = sum(map(mul, self._times(counts), counts))
+        return max(variance, 0.0)
 
     def learn(self, counts: Sequence[float], *, error: float, variance: float) -> None:
         """Take in that ``value(counts)`` was ``error`` too small.

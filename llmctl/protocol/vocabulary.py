@@ -64,6 +64,7 @@ class Vocabulary:
             if token and kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
         )
         ranks = _ranks(merges, known=frozenset(tokens))
+        del tokens, kinds
         if ranks is None:
             return None
         begins = model_info.get(_KEY + "add_bos_token")
