@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import shlex
+import shutil
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -98,9 +101,10 @@ class Runtime:
         return self._embedded(talk)
 
     def _embedded(self, talk: Talk) -> Engine:
-        from llmctl.backend.embedded.engine import embedded_engine
+        from llmctl.backend.embedded.engine import embedded_engine, require_xllamacpp
         from llmctl.backend.embedded.weights import ensure_model
 
+        require_xllamacpp()  # before a model is fetched that could not be used
         embedded, timeouts = self.config.embedded, self.config.timeouts
         gguf = (
             Path(embedded.gguf).expanduser()
@@ -246,6 +250,7 @@ class Runtime:
         )
         return ServeBanner(
             version=__version__,
+            command=_own_command(),
             url=url,
             backends=[
                 BackendState(name=backend.name, healthy=backend.healthy, detail=backend.detail)
@@ -284,6 +289,13 @@ async def _loaded(engines: list[Engine]) -> bool:
         except (TimeoutError, LlmctlError) as slow:
             log.info("an engine is not ready yet: %s", slow)
     return bool(ours)
+
+
+def _own_command() -> str:
+    """Return the word that starts this program in another terminal."""
+    if shutil.which("llmctl"):
+        return "llmctl"
+    return shlex.quote(str(Path(sys.argv[0]).absolute()))
 
 
 def _served(pipeline: Pipeline, url: str) -> Served | None:

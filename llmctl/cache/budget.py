@@ -6,18 +6,19 @@ from typing import TypeVar
 
 R = TypeVar("R")
 
-TURNS = 16
-"""Steps of the countdown. A read takes 3 or 4 turns of the loop, on a new connection 10 to 14."""
+STEPS = 4
+EXCUSED = 12
+"""Late steps that do not count. A read takes 3 or 4 turns of the loop, on a new connection 14."""
 
 
 async def within(budget_s: float, work: Awaitable[R]) -> R:
     """Await ``work`` for ``budget_s`` seconds, then cancel it and raise TimeoutError.
 
-    The time is counted in steps, each begun when the one before has run: where the loop is busy
-    for 30 ms at a time, answers wait in the socket for it, and the limit grows by as much.
+    The time is counted in steps, and one at whose end the loop comes late does not count: while
+    the loop is busy for 30 ms at a time, answers lie in the socket and wait for it.
     """
     async with asyncio.timeout(None) as limit:
-        steps = _Steps(limit, budget_s / TURNS)
+        steps = _Steps(limit, budget_s / STEPS)
         try:
             return await work
         finally:
@@ -27,22 +28,31 @@ async def within(budget_s: float, work: Awaitable[R]) -> R:
 class _Steps:
     """Counts down, and makes the limit expire at the end."""
 
-    __slots__ = ("_left", "_limit", "_loop", "_step_s", "_timer")
+    __slots__ = ("_due", "_excused", "_left", "_limit", "_loop", "_step_s", "_timer")
 
     def __init__(self, limit: asyncio.Timeout, step_s: float) -> None:
         self._limit = limit
         self._step_s = step_s
-        self._left = TURNS
+        self._left = STEPS
+        self._excused = EXCUSED
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(step_s, self._step)
+        self._due = self._loop.time() + step_s
+        self._timer = self._loop.call_at(self._due, self._step)
 
     def stop(self) -> None:
         self._timer.cancel()
 
     def _step(self) -> None:
-        self._left -= 1
+        now = self._loop.time()
+        if now - self._due > self._step_s and self._excused > 0:
+            self._excused -= 1
+            self._due = now
+        else:
+            self._left -= 1
         if self._left > 0:
-            self._timer = self._loop.call_later(self._step_s, self._step)
+            # from the time it was due, or rounding by the timer would add up
+            self._due += self._step_s
+            self._timer = self._loop.call_at(self._due, self._step)
         else:
             # expires in the next turn: what has already arrived still counts
-            self._limit.reschedule(self._loop.time())
+            self._limit.reschedule(now)

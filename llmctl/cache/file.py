@@ -70,10 +70,14 @@ class CacheFile:
         self.identity = identity(self.path)
         self._db = open_database(self.path, MIGRATIONS)
         self.identity = identity(self.path)
-        self._page_bytes = self._pragma("page_size")
-        self._next_sweep = self._clock.monotonic() + SWEEP_S
-        self._count()
-        self._measure()
+        try:
+            self._page_bytes = self._pragma("page_size")
+            self._next_sweep = self._clock.monotonic() + SWEEP_S
+            self._count()
+            self._measure()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file; harmless when it is not open."""

@@ -189,6 +189,7 @@ class SqliteStore:
             return False
         self._opened += 1
         self._writing.end()
+        self._reading.end()
         return True
 
     def _open_or_replace(self) -> None:

@@ -16,6 +16,8 @@ class ServeBanner(Struct, frozen=True, kw_only=True):
     """What ``llmctl serve`` says once it accepts connections."""
 
     version: str
+    command: str = "llmctl"
+    """What starts llmctl in another terminal: its path where it is not on ``PATH``."""
     url: str
     """Where clients on this machine reach it, e.g. ``http://127.0.0.1:8000``."""
     backends: list[BackendState]

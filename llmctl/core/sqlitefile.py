@@ -72,10 +72,14 @@ def connect(path: Path, *, busy_timeout_s: float, read_only: bool = False) -> sq
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
     )
-    _set_busy_timeout(connection, busy_timeout_s)
-    if read_only:
-        # not mode=ro: that cannot read a WAL file which nobody else has open
-        connection.execute("PRAGMA query_only=ON")
+    try:
+        _set_busy_timeout(connection, busy_timeout_s)
+        if read_only:
+            # not mode=ro: that cannot read a WAL file which nobody else has open
+            connection.execute("PRAGMA query_only=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

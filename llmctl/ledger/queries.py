@@ -75,15 +75,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         )
     try:
         connection = connect(path, busy_timeout_s=1.0, read_only=True)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as failure:
         raise LlmctlError(f"the ledger cannot be read: {explain(path, failure)}") from failure
-    if version != len(MIGRATIONS):
+    try:
+        _check_version(path, connection)
+    except BaseException:
         connection.close()
-        raise LlmctlError(
-            f"the ledger at {path} has schema {version}, this llmctl reads {len(MIGRATIONS)}",
-            hint="use the llmctl that writes it",
-        )
+        raise
     return connection
 
 
@@ -113,6 +111,18 @@ def summary(
         by_backend=_split(used, by_kind, [kind.backend for kind in used]),
         by_tenant=_split(used, by_kind, [kind.tenant for kind in used]),
     )
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as failure:
+        raise LlmctlError(f"the ledger cannot be read: {explain(path, failure)}") from failure
+    if version != len(MIGRATIONS):
+        raise LlmctlError(
+            f"the ledger at {path} has schema {version}, this llmctl reads {len(MIGRATIONS)}",
+            hint="use the llmctl that writes it",
+        )
 
 
 class _Kind(NamedTuple):

@@ -31,7 +31,7 @@ class Calibration:
 
     def variance(self, counts: Sequence[float]) -> float:
         """Return the variance of ``value(counts)``."""
-        variance: float = sum(map(mul, self._times(counts), counts))
+        variance: float = sum(map(mul, self.covariance(counts), counts))
         return max(variance, 0.0)
 
     def learn(self, counts: Sequence[float], *, error: float, variance: float) -> None:
@@ -39,16 +39,16 @@ class Calibration:
 
         ``variance`` is that of the error: of the value and of everything else that went into it.
         """
-        times = self._times(counts)
+        shared = self.covariance(counts)
         self.mean = [
-            weight + each * error / variance for weight, each in zip(self.mean, times, strict=True)
+            weight + each * error / variance for weight, each in zip(self.mean, shared, strict=True)
         ]
         self._covariance = [
-            [old - each * other / variance for old, other in zip(row, times, strict=True)]
-            for row, each in zip(self._covariance, times, strict=True)
+            [old - each * other / variance for old, other in zip(row, shared, strict=True)]
+            for row, each in zip(self._covariance, shared, strict=True)
         ]
 
-    def _times(self, counts: Sequence[float]) -> list[float]:
-        """Return the covariance matrix times ``counts``."""
+    def covariance(self, counts: Sequence[float]) -> list[float]:
+        """Return the covariance of each weight with ``value(counts)``."""
         used = [(index, count) for index, count in enumerate(counts) if count]
         return [sum(row[index] * count for index, count in used) for row in self._covariance]

@@ -38,4 +38,6 @@ def _call(tool: Tool) -> Schema:
         "type": "object",
         "properties": {"name": name, "arguments": parameters(tool.input_schema)},
         "required": ["name", "arguments"],
+        # Without this a model may go on with keys of its own (seen on Ollama).
+        "additionalProperties": False,
     }

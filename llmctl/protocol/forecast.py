@@ -5,6 +5,7 @@ less than they say is remembered with it, so a prompt that mostly repeats an ear
 almost exactly.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from operator import mul
@@ -18,21 +19,36 @@ REGIME = 3
 """Disbelieved reports in a row after which it is what was learned that is not believed."""
 REPORT_NOISE = 0.002
 """Share by which reports differ for reasons that nothing here counts."""
+NEGLIGIBLE = 0.01
+"""Doubt below which a block is taken as known."""
+SMALL = 0.01
+"""Share of a prompt below which a block is too small to be settled by its report."""
 
 
 class Block:
     """One text: its counts, and what reports taught about it alone."""
 
-    __slots__ = ("counts", "doubt", "expected", "spread")
+    __slots__ = ("counts", "doubt", "known", "spread")
 
     def __init__(self, counts: Sequence[float], spread: float) -> None:
         self.counts = counts
         self.spread = spread
         """Share by which weights that are right on the whole miss a single text."""
         self.doubt = 1.0
-        """From 1, nothing known but the counts, to 0, known from reports."""
-        self.expected = 0.0
-        """Tokens according to reports."""
+        """Share that still hangs on the weights: from 1 down to 0, known from reports."""
+        self.known = 0.0
+        """Tokens that no longer hang on the weights."""
+
+
+class _Doubtful(NamedTuple):
+    """A block that is not known yet."""
+
+    block: Block
+    times: int
+    weighed: float
+    """Tokens by the weights."""
+    own: float
+    """Variance of what this text has more or less than they say."""
 
 
 class Forecast(NamedTuple):
@@ -42,8 +58,7 @@ class Forecast(NamedTuple):
     variance: float
     counts: list[float]
     """Counts that the weights apply to: blocks as far as they are in doubt, then structure."""
-    doubtful: list[tuple[Block, float, float]]
-    """Blocks with their tokens and the variance of these."""
+    doubtful: list[_Doubtful]
 
 
 class Forecaster:
@@ -63,61 +78,74 @@ class Forecaster:
         """Go on from what ``learned`` returned; anything else is ignored."""
         if not isinstance(learned, dict):
             return
-        mean, spread = learned.get("mean"), learned.get("spread")
-        if _numbers(mean, len(self._first_spread)) and _numbers(spread, len(self._first_spread)):
+        mean, spread = _numbers(learned.get("mean")), _numbers(learned.get("spread"))
+        if len(mean) == len(spread) == len(self._first_spread):
             self.weights = Calibration(mean, spread)
 
     def forecast(self, blocks: Iterable[Block], structure: Sequence[float]) -> Forecast:
         """Return what to expect of a prompt with these texts and this structure."""
         mean = self.weights.mean
-        texts = len(mean) - len(structure)
-        counts = [0.0] * texts
-        tokens = sum(map(mul, mean[texts:], structure))
+        counts = [0.0] * (len(mean) - len(structure))
+        tokens = sum(map(mul, mean[len(counts) :], structure))
         doubtful = []
-        for block in blocks:
-            doubt = block.doubt
+        for block, times in Counter(blocks).items():
             weighed = sum(map(mul, mean, block.counts))
-            block_tokens = doubt * weighed + (1 - doubt) * block.expected
-            tokens += block_tokens
-            if doubt > 0.01:
-                counts = [a + doubt * b for a, b in zip(counts, block.counts, strict=True)]
+            tokens += times * (block.doubt * weighed + block.known)
+            if block.doubt < NEGLIGIBLE:
+                continue
+            share = times * block.doubt
+            counts = [a + share * b for a, b in zip(counts, block.counts, strict=True)]
             if block.spread:
-                doubtful.append((block, block_tokens, doubt * (block.spread * weighed) ** 2))
+                own = block.doubt * (block.spread * weighed) ** 2
+                doubtful.append(_Doubtful(block, times, weighed, own))
         counts += structure
-        own = sum(variance for _, _, variance in doubtful)
+        own = sum(doubt.times**2 * doubt.own for doubt in doubtful)
         return Forecast(tokens, self.weights.variance(counts) + own, counts, doubtful)
 
     def learn(self, blocks: Sequence[Block], structure: Sequence[float], reported: int) -> None:
         """Take in that a prompt had ``reported`` tokens, unless that is hard to believe."""
         forecast = self.forecast(blocks, structure)
-        variance = forecast.variance + (1 + REPORT_NOISE * reported) ** 2
         error = reported - forecast.tokens
-        limit = OUTLIER * variance**0.5
-        if abs(error) <= limit:
-            self._disbelieved = 0
-        else:
+        variance = forecast.variance + (1 + REPORT_NOISE * reported) ** 2
+        if abs(error) > OUTLIER * variance**0.5:
             self._disbelieved += 1
             if self._disbelieved < REGIME:
                 return
             self._doubt_everything(blocks)
             forecast = self.forecast(blocks, structure)
-            variance = forecast.variance + error**2 / OUTLIER**2
+            error = reported - forecast.tokens
+            variance = max(forecast.variance, error**2 / OUTLIER**2)
+        self._disbelieved = 0
+        shared = self.weights.covariance(forecast.counts)
+        settled = [
+            self._settled(doubt, shared, variance) if doubt.weighed > SMALL * reported else 0.0
+            for doubt in forecast.doubtful
+        ]
         self.weights.learn(forecast.counts, error=error, variance=variance)
-        for block, tokens, own in forecast.doubtful:
-            share = own / variance
-            block.expected = tokens + error * share
+        for (block, times, _, own), share in zip(forecast.doubtful, settled, strict=True):
+            weighed = sum(map(mul, self.weights.mean, block.counts))
+            block.known += share * block.doubt * weighed + times * own / variance * error
             block.doubt *= 1 - share
 
+    def _settled(self, doubtful: _Doubtful, shared: Sequence[float], variance: float) -> float:
+        """Return how far a report settles a block: the square of their correlation.
+
+        ``shared`` is the covariance of each weight with the prompt, ``variance`` the report's.
+        """
+        block, times, _, own = doubtful
+        of_block = block.doubt**2 * self.weights.variance(block.counts) + own
+        together = block.doubt * sum(map(mul, shared, block.counts)) + times * own
+        return min(together**2 / (of_block * variance), 1.0)
+
     def _doubt_everything(self, blocks: Iterable[Block]) -> None:
-        self._disbelieved = 0
         self.weights = Calibration(self.weights.mean, self._first_spread)
         for block in blocks:
-            block.doubt = 1.0
+            block.doubt, block.known = 1.0, 0.0
 
 
-def _numbers(values: object, size: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == size
-        and all(isinstance(value, int | float) and isfinite(value) for value in values)
-    )
+def _numbers(values: object) -> list[float]:
+    """Return a list of finite numbers as it is, an empty one for anything else."""
+    if not isinstance(values, list):
+        return []
+    usable = all(isinstance(value, int | float) and isfinite(value) for value in values)
+    return values if usable else []

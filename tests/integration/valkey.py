@@ -3,15 +3,17 @@
 ``from tests.integration.valkey import valkey`` brings the fixture into a test module.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -149,6 +151,39 @@ def running(*options: str, password: str | None = None) -> Iterator[Valkey]:
     finally:
         server.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def relayed(
+    server: Valkey,
+    *,
+    tls: ssl.SSLContext | None = None,
+    delay: Callable[[], float] = lambda: 0.0,
+) -> AsyncIterator[int]:
+    """Put a relay before the server, with TLS or with replies that take ``delay()`` seconds more.
+
+    Yields its port on 127.0.0.1.
+    """
+
+    async def pump(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, pause: Callable[[], float]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await source.read(65536):
+                await asyncio.sleep(pause())
+                sink.write(chunk)
+                await sink.drain()
+        sink.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(str(server.socket_path))
+        await asyncio.gather(
+            pump(reader, inner_writer, lambda: 0.0), pump(inner_reader, writer, delay)
+        )
+
+    front = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=tls)
+    async with front:
+        yield front.sockets[0].getsockname()[1]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from llmctl.backend.base import Answer, Engine, Unreachable
 from llmctl.backend.embedded.child import Child, LoadFailed, spawn
 from llmctl.backend.embedded.gguf import Gguf, read_gguf
 from llmctl.backend.embedded.sizing import Size, compute_threads, free_memory, size_for
-from llmctl.backend.embedded.worker import WorkerSettings
+from llmctl.backend.embedded.worker import Sampling, WorkerSettings
 from llmctl.config.schema import EmbeddedConfig
 from llmctl.core.clock import Clock, SystemClock
 from llmctl.core.errors import BackendError, LlmctlError
@@ -40,6 +40,14 @@ LOAD_S = 900.0
 _FIRST_STARTS = 3
 _POST_MORTEM_S = 0.5
 """How long a broken stream waits to learn whether the process behind it has died."""
+
+_SMALL_BYTES = 1_000_000_000
+_CALM = Sampling(temperature=0.2, repeat_penalty=1.1, repeat_last=256)
+"""What very small models need to come to an end.
+
+Claude Code sends no temperature. With llama.cpp's defaults SmolLM2-135M was still talking after
+400 tokens in 6 of 12 answers to Claude Code's smallest "Say hello", with these in 0 of 12.
+"""
 
 Connect = Callable[[str, str], Engine]
 """Makes the client of a server: its URL and its key in, an engine out."""
@@ -232,6 +240,7 @@ class EmbeddedEngine:
             cache_mib=self._size.cache_mib,
             api_key=key,
             parent_pid=os.getpid(),
+            sampling=_CALM if self._model.size_bytes < _SMALL_BYTES else None,
         )
 
 

@@ -24,6 +24,15 @@ _BATCH = 512
 """Tokens read between two looks at cancelled requests and the other slots (2,048 by default)."""
 
 
+class Sampling(Struct, frozen=True, kw_only=True):
+    """How the next token is chosen."""
+
+    temperature: float
+    repeat_penalty: float
+    repeat_last: int
+    """Tokens back in which a repetition counts."""
+
+
 class WorkerSettings(Struct, frozen=True, kw_only=True):
     """What the parent says on stdin."""
 
@@ -35,6 +44,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     cache_mib: int
     api_key: str
     parent_pid: int
+    sampling: Sampling | None = None
+    """For requests that say nothing of it; None leaves it to the model file and llama.cpp."""
 
 
 class WorkerReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +121,10 @@ def _serve(settings: WorkerSettings) -> Any:
     params.use_jinja = True
     params.warmup = False
     params.verbosity = _WARNINGS
+    if settings.sampling is not None:
+        params.sampling.temp = settings.sampling.temperature
+        params.sampling.penalty_repeat = settings.sampling.repeat_penalty
+        params.sampling.penalty_last_n = settings.sampling.repeat_last
     return xllamacpp.Server(params)
 
 

@@ -5,7 +5,6 @@ Behaviour is judged by counts: what callers got, what the server saw, what the b
 
 import asyncio
 import contextlib
-import logging
 import shutil
 import socket
 import ssl
@@ -20,7 +19,7 @@ from llmctl.cache.redis import QUEUE, RedisStore
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import LlmctlError
 from tests.integration.eventually import eventually
-from tests.integration.valkey import Valkey, free_port, running, valkey
+from tests.integration.valkey import Valkey, free_port, relayed, running, valkey
 
 __all__ = ["valkey"]
 
@@ -377,42 +376,27 @@ def certificates(tmp_path_factory):
     return place
 
 
-@contextlib.asynccontextmanager
-async def tls_front(server: Valkey, certificates):
+@pytest.fixture(scope="module")
+def server_tls(certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "ours.pem", certificates / "ours.key")
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(str(server.socket_path))
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while chunk := await source.read(65536):
-                    sink.write(chunk)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
-
-    front = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-    async with front:
-        yield f"rediss://127.0.0.1:{front.sockets[0].getsockname()[1]}"
+    return context
 
 
-async def test_tls_with_a_certificate_we_know(valkey, certificates):
-    async with tls_front(valkey, certificates) as url:
-        trusted = f"{url}?ssl_ca_certs={certificates / 'ours.pem'}"
-        async with started(trusted) as store:
+async def test_tls_with_a_certificate_we_know(valkey, certificates, server_tls):
+    async with relayed(valkey, tls=server_tls) as port:
+        url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificates / 'ours.pem'}"
+        async with started(url) as store:
             await eventually(lambda: store.breaker.closed)
             store.put(b"k", b"value", ttl_s=600)
             await eventually(lambda: valkey.calls("set") == 1)
             assert await store.get(b"k") == b"value"
 
 
-async def test_tls_with_a_certificate_nobody_vouches_for(valkey, certificates, caplog):
-    caplog.set_level(logging.WARNING, "llmctl")
-    async with tls_front(valkey, certificates) as url:
-        async with started(f"{url}?ssl_ca_certs={certificates / 'theirs.pem'}") as store:
+async def test_tls_with_a_certificate_nobody_vouches_for(valkey, certificates, server_tls):
+    async with relayed(valkey, tls=server_tls) as port:
+        url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificates / 'theirs.pem'}"
+        async with started(url) as store:
             await eventually(lambda: "a certificate that is not trusted" in store.status().detail)
             assert store.breaker.probe_after_s == 30
             assert await read(store) == [None] * READS

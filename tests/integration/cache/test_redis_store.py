@@ -12,7 +12,7 @@ from llmctl.cache.breaker import Breaker
 from llmctl.cache.redis import BATCH, PREFIX, RedisStore
 from llmctl.core.clock import SystemClock
 from tests.integration.eventually import eventually
-from tests.integration.valkey import Valkey, running, valkey
+from tests.integration.valkey import Valkey, relayed, running, valkey
 
 __all__ = ["valkey"]
 
@@ -141,44 +141,66 @@ class NeverOpens(Breaker):
         pass
 
 
-async def test_cancelled_reads_leave_no_replies_to_others(valkey):
-    """Thousands of callers that leave, and of commands cut off by a budget far too small."""
-    patient = make(valkey)
-    await patient.start()
+async def fill(store: RedisStore, server: Valkey) -> list[bytes]:
     keys = [b"%d" % number for number in range(50)]
     for key in keys:
-        patient.put(key, key * 400, ttl_s=600)
-    await written(valkey, 50)
-    store = make(valkey, budget_s=0.0005, breaker=NeverOpens())
-    await store.start()
-    await eventually(lambda: store.breaker.closed)
+        store.put(key, key * 400, ttl_s=600)
+    await written(server, 50)
+    return keys
+
+
+async def all_answer(store: RedisStore, keys: list[bytes]) -> None:
+    """Every connection that went back to the pool answers what it is asked."""
+    for key in keys * 4:
+        while (value := await store.get(key)) is None:
+            pass
+        assert value == key * 400
+
+
+async def test_callers_that_leave_take_no_reply_with_them(store, valkey):
+    keys = await fill(store, valkey)
     chance = random.Random(7)
     left = answered = 0
 
-    async def ask() -> None:
-        nonlocal left, answered
-        key = chance.choice(keys)
-        try:
-            async with asyncio.timeout(chance.uniform(0.00005, 0.001)):
-                value = await store.get(key)
-        except TimeoutError:
-            left += 1
-        else:
-            assert value in {key * 400, None}
-            answered += value is not None
-
     async def client() -> None:
-        while left < 3000 or answered < 1000 or store.status().failed_reads < 1000:
-            await ask()
+        nonlocal left, answered
+        while left < 3000 or answered < 1000:
+            key = chance.choice(keys)
+            try:
+                async with asyncio.timeout(chance.uniform(0.00005, 0.001)):
+                    value = await store.get(key)
+            except TimeoutError:
+                left += 1
+            else:
+                assert value == key * 400
+                answered += 1
 
     await asyncio.gather(*(client() for _ in range(20)))
-    # every connection that went back to the pool answers what it is asked
-    for key in keys * 4:
-        assert await store.get(key) in {key * 400, None}
-    for key in keys:
-        assert await patient.get(key) == key * 400
-    await store.close()
-    await patient.close()
+    assert store.status().failed_reads == 0
+    await all_answer(store, keys)
+
+
+async def test_commands_cut_off_by_the_budget_leave_no_reply_to_others(valkey):
+    chance = random.Random(7)
+    async with relayed(valkey, delay=lambda: chance.uniform(0, 0.008)) as port:
+        address = redis_address(url=f"redis://127.0.0.1:{port}")
+        store = RedisStore(address, clock=SystemClock(), budget_s=0.004, breaker=NeverOpens())
+        await store.start()
+        await eventually(lambda: store.breaker.closed)
+        keys = await fill(store, valkey)
+        answered = 0
+
+        async def client() -> None:
+            nonlocal answered
+            while answered < 1000 or store.status().failed_reads < 1000:
+                key = chance.choice(keys)
+                value = await store.get(key)
+                assert value in {key * 400, None}
+                answered += value is not None
+
+        await asyncio.gather(*(client() for _ in range(20)))
+        await all_answer(store, keys[:10])
+        await store.close()
 
 
 async def test_a_busy_loop_is_not_held_against_the_server(store, valkey):

@@ -21,6 +21,7 @@ def call(name, parameters):
         "type": "object",
         "properties": {"name": {"type": "string", "enum": [name]}, "arguments": parameters},
         "required": ["name", "arguments"],
+        "additionalProperties": False,
     }
 
 

@@ -191,6 +191,13 @@ async def test_each_process_has_a_key_of_its_own(rig: Rig) -> None:
     assert all(len(key) >= 32 for key in keys)
 
 
+async def test_a_very_small_model_is_kept_from_repeating_itself(rig: Rig) -> None:
+    child = await rig.ready()
+
+    assert child.settings.sampling is not None
+    assert child.settings.sampling.repeat_penalty > 1
+
+
 async def test_after_a_crash_it_comes_back_on_the_new_port(rig: Rig) -> None:
     first = await rig.ready()
     await rig.crash(first)
