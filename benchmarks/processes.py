@@ -1,17 +1,26 @@
-"""Starts what is measured in processes of its own, and reads their CPU time and memory."""
+"""Starts what is measured in processes of its own, and reads their CPU time and memory.
+
+Where the machine has two cores or more, what is measured gets one to itself and the rest shares
+another: a ratio then compares two programs and not two places in a scheduler's queue.
+"""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+TOKEN = "llmctl_" + "b" * 64
+"""The proxy's token, given to it through the environment."""
+MEASURED, OTHERS = 0, 1
+"""Places for what is measured and for what only serves to measure it."""
 
 
 def free_port() -> int:
@@ -20,49 +29,109 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], *, within_s: float = 20.0) -> None:
-    """Wait until something listens; exits when the process has died."""
+def pin(pid: int, place: int) -> None:
+    """Give a process, 0 being this one, a core; does nothing where that cannot be done."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(_allowed_cores())
+    os.sched_setaffinity(pid, {cores[place % len(cores)]})
+
+
+def _allowed_cores(found: list[set[int]] = []) -> set[int]:  # noqa: B006 - asked once, before pinning
+    if not found:
+        found.append(os.sched_getaffinity(0))
+    return found[0]
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    port: int,
+    place: int = OTHERS,
+    env: Mapping[str, str] | None = None,
+    within_s: float = 20.0,
+) -> Iterator[int]:
+    """Run a command that listens on ``port`` until the block ends; yields its process id."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=os.environ | (env or {}), stdout=subprocess.DEVNULL, stderr=said
+        )
+        pin(process.pid, place)
+        try:
+            if not _listens(port, process, within_s):
+                said.seek(0)
+                raise SystemExit(f"{command} does not listen: {said.read()[-2000:].decode()}")
+            yield process.pid
+        finally:
+            _end(process)
+
+
+def _listens(port: int, process: subprocess.Popen[bytes], within_s: float) -> bool:
     end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise SystemExit(f"{process.args} ended with {process.returncode}")
+    while time.monotonic() < end and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                return True
         time.sleep(0.02)
-    raise SystemExit(f"nothing listens on {port}")
+    return False
 
 
-@contextmanager
-def module(*arguments: str, port: int, env: dict[str, str] | None = None) -> Iterator[int]:
-    """Run ``python -m`` with ``arguments`` until the block ends; yields the process id."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        env=os.environ | (env or {}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        wait_for(port, process)
-        yield process.pid
-    finally:
-        process.terminate()
         process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
-def llmctl(engine_url: str, *options: str, env: dict[str, str] | None = None) -> Iterator[tuple[int, int, str]]:
-    """Run ``llmctl serve`` on ``engine_url``; yields port, process id and token."""
+def bare(kind: str, *arguments: str) -> Iterator[tuple[int, int]]:
+    """Run a baseline of ``benchmarks.bare``; yields port and process id."""
     port = free_port()
-    with tempfile.TemporaryDirectory() as home:
-        arguments = ["llmctl", "serve", "--backend", f"ollama:{engine_url}", "--port", str(port)]
-        with module(*arguments, *options, port=port, env={"LLMCTL_HOME": home} | (env or {})) as pid:
-            token = (Path(home) / "data" / "token").read_text().strip()
-            yield port, pid, token
+    command = [sys.executable, "-m", "benchmarks.bare", kind, "--port", str(port), *arguments]
+    with running(command, port=port, place=MEASURED) as pid:
+        yield port, pid
+
+
+@contextmanager
+def ollama(*arguments: str) -> Iterator[str]:
+    """Run the Ollama emulator as a source of tokens; yields its URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.emulators.ollama", "--port", str(port), *arguments]
+    with running(command, port=port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def llmctl(
+    engine_url: str, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Run ``llmctl serve`` with an empty home; yields port and process id. It takes ``TOKEN``."""
+    port = free_port()
+    home = tempfile.mkdtemp(prefix="llmctl-benchmark-")
+    try:
+        command = serve_command(engine_url, port)
+        given = llmctl_environment(home) | (env or {})
+        with running([*command, *options], port=port, place=MEASURED, env=given) as pid:
+            time.sleep(0.5)  # what it does in its first moments is not what is measured
+            yield port, pid
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def serve_command(engine_url: str, port: int) -> list[str]:
+    command = [sys.executable, "-m", "llmctl", "serve"]
+    return [*command, "--backend", f"ollama:{engine_url}", "--port", str(port)]
+
+
+def llmctl_environment(home: str) -> dict[str, str]:
+    return {"LLMCTL_HOME": home, "LLMCTL_AUTH_TOKEN": TOKEN}
 
 
 def cpu_s(pid: int) -> float:
-    """Return user and system CPU seconds a process has used."""
+    """Return user and system CPU seconds a process has used; steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -75,7 +144,11 @@ def rss_mb(pid: int) -> float:
     raise SystemExit(f"process {pid} has no VmRSS")
 
 
-def report(name: str, **figures: float | str) -> None:
+def report(name: str, **figures: float | str | None) -> None:
     """Print one JSON line."""
-    shown = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
+    shown = {
+        key: round(value, 3) if isinstance(value, float) else value
+        for key, value in figures.items()
+        if value is not None
+    }
     print(json.dumps({"name": name} | shown), flush=True)

@@ -41,6 +41,7 @@ from llmctl.proxy.counting import TokenCounts
 from llmctl.proxy.guard import Guard
 from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Pipeline, Settings
+from llmctl.proxy.silence import SILENCE, Silence
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,14 @@ Talk = Callable[[str], None]
 class Runtime:
     """What the commands of one process share."""
 
-    def __init__(self, loaded: Loaded, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, loaded: Loaded, environ: Mapping[str, str], *, silence: Silence = SILENCE
+    ) -> None:
         self.config: Config = loaded.config
         self.paths: Paths = find_paths(environ)
         self.clock = SystemClock()
         self._loaded = loaded
+        self._silence = silence
         self._environ = environ
         self._new_token: Secret | None = None
         self._tokens = TokenStore(self.paths.data, override=token_from_environment(environ))
@@ -175,7 +179,8 @@ class Runtime:
         config, serving = self.config, self.config.serve
         ledger_path = self.paths.state / "ledger.db"
         ledger = LedgerWriter(ledger_path, clock=self.clock) if config.ledger.enabled else None
-        pool, store = self._pool(engines), self._store()
+        # The store first: a bad address must not leave an engine of ours running.
+        store, pool = self._store(), self._pool(engines)
         await asyncio.gather(
             *(stack.enter_async_context(_started(part)) for part in (pool, store, ledger) if part)
         )
@@ -216,6 +221,8 @@ class Runtime:
     def _pipeline(self, stack: AsyncExitStack, pool: Pool, store: Store) -> Pipeline:
         config = self.config
         tasks = Tasks()
+        counts = TokenCounts(TokenCounter(), tasks, self.paths.state / "token-counts.json")
+        stack.callback(counts.save)
         stack.push_async_callback(tasks.close)
         return Pipeline(
             pool=pool,
@@ -225,13 +232,14 @@ class Runtime:
                 ttl_s=config.cache.ttl_s,
                 clock=self.clock,
             ),
-            counts=TokenCounts(TokenCounter(), tasks),
+            counts=counts,
             settings=Settings(
                 num_ctx=config.model.num_ctx,
                 keep_alive=config.model.keep_alive,
                 stable_prefix=config.model.stable_prefix,
                 cache=config.cache.enabled,
                 tool_answers=config.cache.tool_answers,
+                silence=self._silence,
             ),
             secret=install_secret(self.paths.data),
             clock=self.clock,

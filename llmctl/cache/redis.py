@@ -1,9 +1,9 @@
 """Response cache in Redis or Valkey, shared by many proxies.
 
 A request never waits longer for Redis than its budget, and not at all while the circuit breaker is
-open. Reads that are asked for in the same turn of the loop travel as one MGET: at 64 clients that
-costs a third to a tenth of the CPU of single GETs. Importing this module imports redis-py, so it
-is imported only where Redis is configured.
+open. Reads that are asked for in the same turn of the loop travel as one MGET: at 64 clients a read
+of 4 kB takes a fifth of the time of single GETs, one of 60 kB half (benchmarks/cache_store.py).
+Importing this module imports redis-py, so it is imported only where Redis is configured.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from llmctl.core.trouble import Trouble
 log = logging.getLogger(__name__)
 
 PREFIX = "llmctl:v1:"
+CLUSTER = (errors.MovedError, errors.ClusterDownError, errors.ClusterCrossSlotError)
 PROBE = PREFIX + "probe"
 """A key that is never set: reading it asks for the same rights as reading answers."""
 SOCKET_TIMEOUT_S = 0.25
@@ -45,7 +46,7 @@ WARM = 4
 QUEUE = 256
 START_WAIT_S = 0.05
 CLOSE_WAIT_S = 2.0
-LASTING = ("DENIED", "DB index", "unknown command", "MOVED")
+LASTING = ("DENIED", "DB index", "unknown command")
 """How replies begin that stay the same until somebody changes the configuration."""
 IDLE_CHECK_S = 5.0
 """How often Redis is looked at while it works, so that ``status`` is true without traffic."""
@@ -96,7 +97,7 @@ class RedisStore:
 
     async def get(self, key: bytes) -> bytes | None:
         """Return the value, or None when absent, or when Redis does not say so in time."""
-        if not self.breaker.closed:
+        if self._closing or not self.breaker.closed:
             return None
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes | None] = loop.create_future()
@@ -138,7 +139,8 @@ class RedisStore:
     def status(self) -> StoreStatus:
         """Describe the store as its last calls left it."""
         # before the first probe has ended there is no trouble yet, and no connection either
-        reading = "" if self.breaker.closed else self._reading.detail or "Redis: not reached yet"
+        unknown = f"Redis at {self._address.location} has not been reached yet"
+        reading = "" if self.breaker.closed else self._reading.detail or unknown
         detail = reading or self._writing.detail
         return StoreStatus(
             kind="redis",
@@ -305,11 +307,13 @@ class RedisStore:
     def _misconfigured(self, failure: Exception, text: str) -> str:
         """Say what is wrong with the configuration, Redis's or ours; empty for other failures."""
         if isinstance(failure, errors.AuthenticationError | errors.AuthorizationError):
-            if self._address.has_password:
-                return f"refuses the password ({text}); set REDIS_PASSWORD"
-            return "asks for a password; set REDIS_PASSWORD"
+            refused = f"refuses the password ({text})"
+            asked = refused if self._address.has_password else "asks for a password"
+            return f"{asked}; set REDIS_PASSWORD"
         if isinstance(failure, errors.NoPermissionError):
-            return f"does not let this user read the cache ({text}); see its ACL"
+            return f"does not let this user do what a cache needs ({text}); see its ACL"
+        if isinstance(failure, CLUSTER):
+            return "is part of a cluster, which llmctl cannot use; it needs a single server"
         if _is_certificate_failure(failure):
             return f"shows a certificate that is not trusted ({text})"
         if text.startswith(LASTING):
@@ -321,7 +325,7 @@ def _name(key: bytes) -> str:
     return PREFIX + key.hex()
 
 
-def _client(address: RedisAddress, *, protocol: int) -> "Redis":
+def _client(address: RedisAddress, *, protocol: int) -> Redis:
     """Make a client that fails at once: retries would multiply what a dead server costs."""
     pool = ConnectionPool(
         max_connections=MAX_CONNECTIONS,

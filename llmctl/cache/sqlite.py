@@ -63,6 +63,7 @@ class SqliteStore:
         self._opened = 0
         self._reader: sqlite3.Connection | None = None
         self._reader_of = 0
+        self._unreadable = 0
 
     async def start(self) -> None:
         """Open the file; waits half a second for that, after which it goes on in the background."""
@@ -109,7 +110,9 @@ class SqliteStore:
 
     def status(self) -> StoreStatus:
         """Describe the store as its last batch left it."""
-        trouble = self._writing.detail or self._reading.detail
+        # what could not be read may have been replaced since
+        reading = self._reading.detail if self._unreadable == self._opened else ""
+        trouble = self._writing.detail or reading
         return StoreStatus(
             kind="sqlite",
             healthy=not trouble,
@@ -150,10 +153,11 @@ class SqliteStore:
     def _read_failed(self, failure: sqlite3.Error) -> None:
         self._failed_reads += 1
         self._reading.begin(f"the cache goes unused: {explain(self._path, failure)}")
-        opened = self._reader_of
+        # without a reader, the one for the latest file could not be made
+        self._unreadable = self._opened if self._reader is None else self._reader_of
         self._close_reader()
         if is_corrupt(failure):
-            self._thread.call(partial(self._replace, opened))
+            self._thread.call(partial(self._replace, self._unreadable))
 
     def _touch(self, key: bytes) -> None:
         # answers are worth more than the time of a read: these leave half of the queue to them
@@ -189,7 +193,6 @@ class SqliteStore:
             return False
         self._opened += 1
         self._writing.end()
-        self._reading.end()
         return True
 
     def _open_or_replace(self) -> None:

@@ -15,7 +15,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     kind: str
     healthy: bool
     detail: str = ""
-    """Why it is not healthy, in one sentence with the real values; empty otherwise."""
+    """Why it is not healthy, or what became of a damaged file; one sentence, or empty."""
     location: str = ""
     """File or URL without credentials."""
     entries: int | None = None

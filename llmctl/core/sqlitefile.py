@@ -30,7 +30,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
 OCTAL = re.compile(r"\\([0-7]{3})")
 """How the kernel writes blanks in paths."""
 MOUNTS = Path("/proc/self/mountinfo")
-WAL_ATTEMPTS = 200
 WAL_PAUSE_S = 0.01
 
 
@@ -39,21 +38,23 @@ def open_database(
     migrations: Sequence[Migration],
     *,
     busy_timeout_s: float = 0.25,
+    patience_s: float = 5.0,
     mounts: Path = MOUNTS,
 ) -> sqlite3.Connection:
     """Open the file for writing, created with mode 0600 if it is missing, and migrate it.
 
     Blocks. Several processes may do this at once. Raises OSError or sqlite3.Error; ``explain``
     turns either into a sentence, ``is_corrupt`` tells whether the file itself is damaged. A file
-    system that ``mounts`` shows to be a network one is refused.
+    system that ``mounts`` shows to be a network one is refused. ``busy_timeout_s`` is how long
+    later statements wait for other processes, ``patience_s`` how long opening does.
     """
     _refuse_network_file_system(path, mounts)
     _create_private(path)
-    connection = connect(path, busy_timeout_s=5.0)
+    connection = connect(path, busy_timeout_s=patience_s)
     try:
         # before the first table, and before WAL writes the header: it cannot be changed later
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        _enter_wal(connection)
+        _enter_wal(connection, patience_s)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA journal_size_limit={16 * 1024 * 1024}")
         _migrate(connection, migrations)
@@ -183,18 +184,17 @@ def _make_directory(path: Path) -> None:
         path.mkdir(mode=0o700)
 
 
-def _enter_wal(connection: sqlite3.Connection) -> None:
+def _enter_wal(connection: sqlite3.Connection, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     mode = ""
-    for attempt in range(WAL_ATTEMPTS):
+    while not mode:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         except sqlite3.OperationalError as failure:
             # the busy timeout does not cover this switch when two processes make it at once
-            if _code(failure) != sqlite3.SQLITE_BUSY or attempt == WAL_ATTEMPTS - 1:
+            if _code(failure) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(WAL_PAUSE_S)
-        else:
-            break
     if mode != "wal":
         raise sqlite3.OperationalError("its file system cannot hold a write-ahead log")
 

@@ -125,8 +125,8 @@ class LedgerWriter:
             if is_corrupt(failure):
                 self._begin_anew()
             return False
-        self._written += len(batch)
         self._trouble.end()
+        self._written += len(batch)
         return True
 
     def _without_unfit(self, batch: list[Usage], failure: Exception) -> bool:

@@ -5,16 +5,18 @@ then an SSE ``error`` event. Second signal: at once.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from llmctl.config.schema import ServeConfig
 from llmctl.core.errors import ConfigError
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.errors import overloaded
 from llmctl.proxy.app import App
-from llmctl.proxy.pipeline import Pipeline
 from llmctl.proxy.server import Front
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ async def serve(
     app: App,
     config: ServeConfig,
     *,
-    ready: Callable[[int], Awaitable[None]],
+    ready: Callable[[int], Coroutine[Any, Any, None]],
 ) -> None:
     """Serve until a signal comes; ``ready`` is told the port once connections are accepted.
 
@@ -38,11 +40,13 @@ async def serve(
     stop = Stop()
     server = await _bind(front, config.listen, config.port)
     try:
-        await ready(server.sockets[0].getsockname()[1])
+        port = server.sockets[0].getsockname()[1]
+        await _unless(stop.asked, ready(port))
         await stop.asked.wait()
-        app.draining = True
         log.warning("stopping: %d answers in progress", pipeline.running)
-        await _drain(pipeline, stop, config.drain_s)
+        await _unless(stop.now, app.drain(), within_s=config.drain_s)
+        if pipeline.running:
+            log.warning("ending %d answers that are still in progress", pipeline.running)
     finally:
         server.close()
         await pipeline.close(overloaded("llmctl is shutting down", retry_after_s=5))
@@ -70,18 +74,39 @@ async def _bind(front: Front, listen: str, port: int) -> asyncio.Server:
     try:
         return await loop.create_server(front, listen, port, backlog=512)
     except OSError as failure:
-        if isinstance(failure, PermissionError) or (port and port < 1024):
-            reason, hint = "may not be bound", f"llmctl serve --port {port + 8000}"
-        else:
-            reason, hint = failure.strerror or str(failure), f"llmctl serve --port {port + 1}"
-        raise ConfigError(f"cannot listen on {listen}:{port}: {reason}", hint=hint) from failure
+        raise _refusal(failure, listen, port) from failure
 
 
-async def _drain(pipeline: Pipeline, stop: Stop, drain_s: float) -> None:
-    tasks = Tasks()
-    idle = tasks.start(pipeline.idle(), name="drain")
-    now = tasks.start(stop.now.wait(), name="second signal")
-    await asyncio.wait({idle, now}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-    await tasks.close()
-    if pipeline.running:
-        log.warning("ending %d answers that are still in progress", pipeline.running)
+def _refusal(failure: OSError, listen: str, port: int) -> ConfigError:
+    """Say why an address cannot be had, and which can."""
+    number = failure.errno or 0
+    # Names that are not known have numbers below zero and words of their own.
+    reason = os.strerror(number).lower() if number > 0 else failure.strerror or str(failure)
+    if number == errno.EADDRINUSE:
+        hint = f"llmctl serve --port {port + 1}"
+    elif isinstance(failure, PermissionError):
+        hint = f"llmctl serve --port {8000 + port % 1024}"
+    else:
+        hint = "llmctl serve --listen 127.0.0.1"
+    return ConfigError(f"cannot listen on {listen}:{port}: {reason}", hint=hint)
+
+
+async def _unless(
+    event: asyncio.Event, work: Coroutine[Any, Any, None], *, within_s: float | None = None
+) -> None:
+    """Await ``work``, which is given up when ``event`` comes or ``within_s`` seconds have gone."""
+    tasks, limit = Tasks(), asyncio.timeout(within_s)
+    try:
+        async with limit:
+            tasks.start(_cut(limit, event), name="signal")
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    finally:
+        await tasks.close()
+
+
+async def _cut(limit: asyncio.Timeout, event: asyncio.Event) -> None:
+    await event.wait()
+    limit.reschedule(asyncio.get_running_loop().time())

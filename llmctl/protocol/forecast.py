@@ -106,15 +106,15 @@ class Forecaster:
         """Take in that a prompt had ``reported`` tokens, unless that is hard to believe."""
         forecast = self.forecast(blocks, structure)
         error = reported - forecast.tokens
-        variance = forecast.variance + (1 + REPORT_NOISE * reported) ** 2
-        if abs(error) > OUTLIER * variance**0.5:
+        noise = (1 + REPORT_NOISE * reported) ** 2
+        if abs(error) > OUTLIER * (forecast.variance + noise) ** 0.5:
             self._disbelieved += 1
             if self._disbelieved < REGIME:
                 return
             self._doubt_everything(blocks)
             forecast = self.forecast(blocks, structure)
             error = reported - forecast.tokens
-            variance = max(forecast.variance, error**2 / OUTLIER**2)
+        variance = forecast.variance + noise
         self._disbelieved = 0
         shared = self.weights.covariance(forecast.counts)
         settled = [
@@ -134,7 +134,7 @@ class Forecaster:
         """
         block, times, _, own = doubtful
         of_block = block.doubt**2 * self.weights.variance(block.counts) + own
-        together = block.doubt * sum(map(mul, shared, block.counts)) + times * own
+        together: float = block.doubt * sum(map(mul, shared, block.counts)) + times * own
         return min(together**2 / (of_block * variance), 1.0)
 
     def _doubt_everything(self, blocks: Iterable[Block]) -> None:

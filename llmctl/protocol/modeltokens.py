@@ -6,6 +6,7 @@ text only.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -24,61 +25,83 @@ from llmctl.protocol.templates import (
 )
 from llmctl.protocol.vocabulary import Vocabulary
 
-IMAGE_TOKENS = 768
-"""What an image counts: the figure Ollama itself reckons with."""
 MAX_BLOCKS = 4096
 """Texts remembered per model: their counts, 1 kB each at most, not the texts."""
 
-_encode = msgspec.json.Encoder().encode
+Weight = tuple[float, float]
+"""Tokens of one of a kind: mean and standard deviation."""
+
+VOCABULARY_WEIGHT: Weight = (1.0, 0.001)
+TOOLS_WEIGHT: Weight = (0.0, 0.06)
+"""What a template makes more or less of the tools than their text here."""
+TEXT_SPREAD = 0.04
+"""Share by which estimates of single texts are off after all learning."""
+TOOLS_SPREAD = 0.03
+"""The same for a set of tools, with or without a vocabulary."""
 
 
 class Overhead(NamedTuple):
-    """Tokens that a template adds to the texts: mean and standard deviation.
+    """Tokens that a template adds to the texts, each per one of these."""
 
-    Per prompt, prompt without a system message, prompt with tools, message, tool result, call and
-    tool.
-    """
+    prompt: Weight
+    prompt_without_system: Weight
+    prompt_with_tools: Weight
+    message: Weight
+    result: Weight
+    call: Weight
+    tool: Weight
 
-    mean: tuple[float, ...]
-    spread: tuple[float, ...]
 
-
-EXACT = Overhead((0.0,) * 7, (1, 15, 2, 0.1, 0.5, 0.5, 0.1))
-MARKED = Overhead((0.0,) * 7, (2, 15, 60, 1, 3, 4, 2))
-GUESSED = Overhead((3, 10, 60, 4.5, 8, 10, 3), (4, 15, 60, 2.5, 6, 8, 4))
-
-TEXT_SPREAD = 0.04
-"""How far an estimate of one text is off after all learning, as a share."""
-TOOLS_SPREAD = 0.06
-"""The same for tools, which templates write in different ways, with a vocabulary or without."""
-VOCABULARY_SPREAD = 0.001
+EXACT = Overhead((0, 1), (0, 15), (0, 2), (0, 0.1), (0, 0.5), (0, 0.5), (0, 0.1))
+MARKED = Overhead((0, 2), (0, 15), (0, 60), (0, 1), (0, 3), (0, 4), (0, 2))
+GUESSED = Overhead((3, 4), (10, 15), (60, 60), (4.5, 2.5), (8, 6), (10, 8), (3, 4))
 
 
 class Prompt(NamedTuple):
     """A request as far as it can be counted."""
 
     blocks: list[Block]
-    structure: tuple[float, ...]
-    """Counts of what ``Overhead`` names."""
+    structure: tuple[int, ...]
+    """How often there is what ``Overhead`` names."""
+    fixed: int
+    """Tokens that come on top for certain."""
     images: int
 
 
 class ModelTokens:
-    """Counts prompts for one model."""
+    """Counts prompts for one model, by its vocabulary or by estimates."""
 
     def __init__(self, model: EngineModel, vocabulary: Vocabulary | None) -> None:
         self._vocabulary = vocabulary
         self._markup = markup_of(model, vocabulary.special if vocabulary else frozenset())
         self._blocks: OrderedDict[tuple[str, int, int], Block] = OrderedDict()
-        mean, spread = _weights(vocabulary, self._markup)
+        weights = _weights(self._markup, by_vocabulary=vocabulary is not None)
+        self._usual, spread = zip(*weights, strict=True)
+        self._forecaster = Forecaster(self._usual, spread)
         self.key = f"{model.digest}{'/vocabulary' if vocabulary else ''}"
-        """Names what is learned here; an estimate's weights say nothing of a vocabulary's."""
-        self.forecaster = Forecaster(mean, spread)
+        """Names what is learned here; weights of estimates say nothing of a vocabulary's."""
+
+    def learned(self) -> dict[str, list[float]]:
+        """Return what ``resume`` takes."""
+        return self._forecaster.learned()
+
+    def resume(self, learned: object) -> None:
+        """Go on from what ``learned`` returned; anything else is ignored."""
+        self._forecaster.resume(learned)
+
+    def forecast(self, prompt: Prompt) -> Forecast:
+        """Return what to expect of a prompt, its images aside."""
+        forecast = self._forecaster.forecast(prompt.blocks, prompt.structure)
+        return forecast._replace(tokens=forecast.tokens + prompt.fixed)
+
+    def learn(self, prompt: Prompt, reported: int) -> None:
+        """Take in what an engine reported of a prompt."""
+        self._forecaster.learn(prompt.blocks, prompt.structure, reported - prompt.fixed)
 
     def prompt(self, request: MessagesRequest, model: EngineModel) -> Prompt:
         """Look up or count the texts of a request in normal form."""
         said = entries(ChatPlan(request=request, model=model, num_ctx=None, max_tokens=1))
-        tools = request.tools if "tools" in model.capabilities else None
+        tools = (request.tools if "tools" in model.capabilities else None) or []
         system = said.pop(0).text if said and said[0].role == "system" else None
         blocks = [self._text(text) for text in self._texts(system, said, tools=bool(tools))]
         if tools:
@@ -86,18 +109,15 @@ class ModelTokens:
         results = sum(entry.role == "tool" for entry in said)
         structure = (
             1,
-            system is None,
-            bool(tools),
+            int(system is None),
+            int(bool(tools)),
             len(said) - results,
             results,
             sum(len(entry.calls) for entry in said),
-            len(tools or ()),
+            len(tools),
         )
-        return Prompt(blocks, structure, sum(len(entry.images) for entry in said))
-
-    def forecast(self, prompt: Prompt) -> Forecast:
-        """Return what to expect of a prompt, its images aside."""
-        return self.forecaster.forecast(prompt.blocks, prompt.structure)
+        images = sum(len(entry.images) for entry in said)
+        return Prompt(blocks, structure, self._fixed(tools), images)
 
     def _texts(self, system: str | None, said: list[Entry], *, tools: bool) -> Iterator[str]:
         if system is not None or tools:
@@ -105,16 +125,23 @@ class ModelTokens:
             yield self._markup.end
         yield from segments(said, self._markup)
 
+    def _fixed(self, tools: list[Tool]) -> int:
+        if self._vocabulary is None:
+            return 0
+        instructions = self._markup.tool_instructions if tools else 0
+        return self._vocabulary.begin_tokens + instructions
+
     def _text(self, text: str) -> Block:
         spread = 0.0 if self._vocabulary else TEXT_SPREAD
-        return self._remembered("text", text, lambda: Block(self._counts(text), spread))
+        return self._remembered("text", text, lambda: Block((*self._counts(text), 0), spread))
 
     def _tools(self, tools: list[Tool]) -> Block:
         return self._remembered("tools", _encode(tools), lambda: self._new_tools(tools))
 
     def _new_tools(self, tools: list[Tool]) -> Block:
         counts = self._counts(tools_segment(tools, self._markup))
-        return Block(counts, 0.0 if self._markup.exact else TOOLS_SPREAD)
+        tokens = sum(map(mul, self._usual, counts))
+        return Block((*counts, tokens), 0.0 if self._markup.exact else TOOLS_SPREAD)
 
     def _counts(self, text: str) -> Sequence[float]:
         return (self._vocabulary.count(text),) if self._vocabulary else features(text)
@@ -132,20 +159,13 @@ class ModelTokens:
         return block
 
 
-def _weights(
-    vocabulary: Vocabulary | None, markup: Markup
-) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the first weights of a model's counts and structure, and their spread."""
-    if vocabulary is None:
-        texts, spreads = zip(*FEATURES.values(), strict=True)
-        return texts + GUESSED.mean, spreads + GUESSED.spread
-    overhead = EXACT if markup.exact else MARKED if markup.begin else GUESSED
-    prompt, without_system, with_tools, *others = overhead.mean
-    mean = (
-        1.0,
-        prompt + vocabulary.begin_tokens,
-        without_system,
-        with_tools + markup.tool_instructions,
-        *others,
-    )
-    return mean, (VOCABULARY_SPREAD, *overhead.spread)
+_encode = msgspec.json.Encoder().encode
+
+
+def _weights(markup: Markup, *, by_vocabulary: bool) -> tuple[Weight, ...]:
+    """Return first weights: of texts, of tools beyond their text, of the structure."""
+    if not by_vocabulary:
+        return (*FEATURES.values(), TOOLS_WEIGHT, *GUESSED)
+    if markup.exact:
+        return (VOCABULARY_WEIGHT, (0.0, 0.0), *EXACT)
+    return (VOCABULARY_WEIGHT, TOOLS_WEIGHT, *(MARKED if markup.begin else GUESSED))

@@ -36,6 +36,8 @@ class Markup(Struct, frozen=True, kw_only=True):
     tool_instructions: int = 0
     """Tokens that are written beside the tools."""
     call: Callable[[Call], str]
+    before_calls: str = ""
+    """Between the text of an answer and its calls."""
     text_hides_calls: bool = False
     """Whether calls are left out of an answer that also has text."""
 
@@ -86,7 +88,8 @@ def segments(said: list[Entry], markup: Markup) -> Iterator[str]:
 def _message(entry: Entry, markup: Markup, *, end: str) -> str:
     calls = () if entry.text and markup.text_hides_calls else entry.calls
     begin = markup.begin.format(role=entry.role)
-    return "".join((begin, entry.text, *map(markup.call, calls), end))
+    between = markup.before_calls if entry.text and calls else ""
+    return "".join((begin, entry.text, between, *map(markup.call, calls), end))
 
 
 def go_json(value: Any) -> str:
@@ -189,6 +192,7 @@ QWEN3_CODER = msgspec.structs.replace(
     tool=_xml_tool,
     tool_instructions=186,
     call=_xml_call,
+    before_calls="\n",
 )
 
 QWEN3_CODER_TEXT = msgspec.structs.replace(TEXT, tool=_xml_tool, call=_xml_call)

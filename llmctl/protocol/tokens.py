@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import EngineModel
-from llmctl.protocol.modeltokens import IMAGE_TOKENS, ModelTokens
+from llmctl.protocol.modeltokens import ModelTokens
 from llmctl.protocol.vocabulary import Vocabulary
 
+IMAGE_TOKENS = 768
+"""What an image counts: the figure Ollama itself reckons with."""
 MAX_MODELS = 8
 """Models whose texts are remembered."""
 MAX_LEARNED = 64
@@ -20,7 +22,7 @@ MAX_LEARNED = 64
 MAX_VOCABULARIES = 3
 """Vocabularies in memory, 20 to 60 MB each."""
 
-CAUTION = 0.4
+CAUTION = 0.25
 """Standard deviations a count is raised by: an overflow costs more than a few spare tokens."""
 CERTAINTY = 3.0
 """Standard deviations below the expected where a prompt all but certainly is not."""
@@ -85,7 +87,7 @@ class TokenCounter:
         tokens = self._of(model)
         prompt = tokens.prompt(request, model)
         if reported > 0 and not prompt.images:
-            tokens.forecaster.learn(prompt.blocks, prompt.structure, reported)
+            tokens.learn(prompt, reported)
 
     def export_state(self) -> dict[str, Any]:
         """Return what was learned, as JSON values: 1 kB for each model."""
@@ -104,7 +106,7 @@ class TokenCounter:
         tokens = self._models.get(model.digest)
         if tokens is None:
             tokens = ModelTokens(model, self._vocabularies.get(model.digest))
-            tokens.forecaster.resume(self._learned.get(tokens.key))
+            tokens.resume(self._learned.get(tokens.key))
             self._models[model.digest] = tokens
             if len(self._models) > MAX_MODELS:
                 self._retire(next(iter(self._models)))
@@ -119,7 +121,7 @@ class TokenCounter:
             self._remember(tokens)
 
     def _remember(self, tokens: ModelTokens) -> None:
-        self._learned[tokens.key] = tokens.forecaster.learned()
+        self._learned[tokens.key] = tokens.learned()
         self._learned.move_to_end(tokens.key)
         if len(self._learned) > MAX_LEARNED:
             self._learned.popitem(last=False)

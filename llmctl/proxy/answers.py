@@ -4,6 +4,7 @@ Two keys lead to an answer: the digest of the raw body (an exact repeat, no pars
 canonical key of what the body means.
 """
 
+import logging
 import struct
 
 import msgspec
@@ -13,6 +14,8 @@ from llmctl.cache.store import Store
 from llmctl.core.clock import Clock
 from llmctl.protocol.anthropic import dump_message, load_message
 from llmctl.protocol.message import Replay
+
+log = logging.getLogger(__name__)
 
 _FORMAT = b"\x01"
 _HEADER = struct.Struct(">cd")
@@ -32,7 +35,7 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answers:
-    """The response cache as the proxy sees it. ``store`` None keeps answers in memory only."""
+    """The response cache as the proxy sees it."""
 
     def __init__(self, store: Store, *, memory_bytes: int, ttl_s: float, clock: Clock) -> None:
         self.store = store
@@ -59,14 +62,19 @@ class Answers:
         if replay is not None:
             return replay
         value = await self.store.get(key)
-        return None if value is None else self._admit(key, value)
+        if value is None:
+            # Perhaps it was finished while the store was asked.
+            return self._hot.get(key)
+        return self._admit(key, value)
 
     def put(self, key: bytes, replay: Replay) -> None:
-        """Keep a finished answer."""
-        now = self._clock.now()
-        self.store.put(
-            key, _HEADER.pack(_FORMAT, now) + dump_message(replay.message), ttl_s=self._ttl_s
-        )
+        """Keep a finished answer, unless a store cannot hold what a model wrote in it."""
+        try:
+            value = _HEADER.pack(_FORMAT, self._clock.now()) + dump_message(replay.message)
+        except (OverflowError, RecursionError, UnicodeEncodeError) as failure:
+            log.info("an answer is not kept: %s", failure)
+            return
+        self.store.put(key, value, ttl_s=self._ttl_s)
         self._keep(key, replay, self._ttl_s)
 
     async def clear(self) -> int:
@@ -81,10 +89,11 @@ class Answers:
             if form != _FORMAT:
                 return None
             replay = Replay(load_message(value[_HEADER.size :]))
-        except (struct.error, msgspec.MsgspecError):
+        except (struct.error, msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        left_s = stored_at + self._ttl_s - self._clock.now()
-        if left_s <= 0:
+        # Clocks of several machines differ: nothing lives longer than it would from now on.
+        left_s = min(stored_at - self._clock.now(), 0.0) + self._ttl_s
+        if not left_s > 0:
             return None
         self._keep(key, replay, left_s)
         return replay

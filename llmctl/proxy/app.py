@@ -1,7 +1,9 @@
 """The paths of the proxy and who may take them; everything else is a shaped 404."""
 
 import asyncio
+import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from msgspec import Struct
 
 from llmctl import __version__
 from llmctl.core.clock import Clock
+from llmctl.core.errors import LlmctlError
 from llmctl.ledger import queries
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.protocol import ids
-from llmctl.protocol.errors import ApiError, overloaded
+from llmctl.protocol.errors import ApiError
 from llmctl.proxy.auth import Authenticator
 from llmctl.proxy.body import BodyLimits, read_body
 from llmctl.proxy.guard import Guard
@@ -50,6 +53,9 @@ class App:
         self.pipeline = parts.pipeline
         self._started = parts.clock.monotonic()
         self.draining = False
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._messages = MessagesEndpoint(
             parts.pipeline,
             ledger=parts.ledger,
@@ -69,6 +75,7 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens, in Anthropic's shape."""
         request_id = ids.request_id()
+        self._open += 1
         try:
             return await self._dispatch(request, request_id)
         except ApiError as error:
@@ -76,9 +83,20 @@ class App:
         except ConnectionError:
             raise
         except Exception:
-            log.exception("unexpected failure while answering %s", request.path)
+            log.exception("unexpected failure while answering %r", request.path)
             failure = ApiError(500, "internal error in llmctl, see its log")
             return error_response(failure, request_id=request_id, close=True)
+        finally:
+            self._open -= 1
+            if not self._open and self.draining:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Refuse new messages from now on and wait until no request is being answered."""
+        self.draining = self._messages.draining = True
+        if self._open:
+            self._idle.clear()
+        await self._idle.wait()
 
     async def _dispatch(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         parts = self._parts
@@ -100,8 +118,6 @@ class App:
     async def _post_messages(
         self, request: web.BaseRequest, tenant: str, request_id: str
     ) -> web.StreamResponse:
-        if self.draining:
-            raise overloaded("llmctl is shutting down", retry_after_s=5)
         return await self._messages.answer(request, tenant, request_id)
 
     async def _count_tokens(
@@ -168,7 +184,10 @@ class App:
         if self._parts.ledger is None:
             raise ApiError(404, "the ledger is switched off ([ledger] enabled = false)")
         since = _seconds(request.query.get("since"))
-        summary = await asyncio.to_thread(self._summary, since)
+        try:
+            summary = await asyncio.to_thread(self._summary, since)
+        except LlmctlError as failure:
+            raise ApiError(503, failure.message) from failure
         return json_response(summary, request_id=request_id)
 
     def _summary(self, since: float | None) -> queries.LedgerSummary:
@@ -179,10 +198,10 @@ class App:
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise ApiError(400, f"since={text[:40]!r} is not a number of epoch seconds") from None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(seconds := float(text)):
+            return seconds
+    raise ApiError(400, f"since={text[:40]!r} is not a number of epoch seconds")
 
 
 _CLOSING = frozenset({403, 408, 413, 426})

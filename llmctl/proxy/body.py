@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
@@ -22,11 +22,13 @@ async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
     """Return the decompressed body.
 
     Raises ``ApiError`` 413 for one too large, 408 when the client falls silent, 415 for what is
-    not JSON and 400 for a body that breaks off or cannot be decompressed.
+    not JSON, 417 for an ``Expect`` that is not understood, and 400 for a body that breaks off or
+    cannot be decompressed.
     """
     _check_type(request)
     if (request.content_length or 0) > limits.max_bytes:
         raise _too_large(limits.max_bytes)
+    await _invite(request)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -48,6 +50,18 @@ def _check_type(request: web.BaseRequest) -> None:
     declared = request.headers.get("Content-Type")
     if declared is not None and not declared.lower().startswith("application/json"):
         raise ApiError(415, f"content-type {declared[:100]!r} is not application/json")
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Ask for a body whose client waits to be asked: curl does, for bodies of more than 1 MB."""
+    expected = request.headers.get("Expect")
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise ApiError(417, f"expect {expected[:100]!r} is not understood, only 100-continue is")
+    writer = request.writer
+    await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    writer.output_size = 0  # the answer itself has not begun
 
 
 def _too_large(max_bytes: int) -> ApiError:

@@ -15,17 +15,18 @@ from llmctl.core.clock import Clock
 from llmctl.core.tasks import Tasks
 from llmctl.protocol import sse
 from llmctl.protocol.anthropic import Message
+from llmctl.protocol.engine import EngineChunk
 from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.protocol.events import Event
 from llmctl.protocol.message import Replay
 from llmctl.protocol.sse import Frame
 from llmctl.protocol.stream import Composer
+from llmctl.proxy.silence import SILENCE
 
 BACKLOG_BYTES = 128 * 1024
 """Unsent bytes of the fastest listener at which the engine is no longer read."""
-QUIET_S = 8.0
-"""Silence after which a sign of life is sent."""
-
+LAG_BYTES = 8 * 1024 * 1024
+"""Unsent bytes at which a listener that others do not wait for is given up."""
 
 Deliver = Callable[[list[Frame]], bool]
 """Sends frames at once if that takes no waiting; tells whether it did."""
@@ -40,6 +41,7 @@ class Listener:
         self._waiter: asyncio.Future[None] | None = None
         self._deliver: Deliver | None = None
         self._writing = False
+        self._lost = False
         self.wants_frames = frames
         self.backlog = 0
 
@@ -52,6 +54,10 @@ class Listener:
         idle = self._deliver is not None and not (self._pending or self._writing)
         if idle and self._deliver is not None and self._deliver(frames):
             return
+        if self._lost or self.backlog > LAG_BYTES:
+            # The backlog stays as it is: whoever is given up counts as slow.
+            self._lost, self._pending = True, []
+            return
         self._pending += frames
         self.backlog += size
         self.wake()
@@ -61,9 +67,14 @@ class Listener:
             self._waiter.set_result(None)
 
     async def next(self) -> list[Frame] | None:
-        """Return everything not yet taken, waiting for some; None at the end."""
+        """Return everything not yet taken, waiting for some; None at the end.
+
+        Raises ConnectionResetError where the listener fell too far behind the others.
+        """
         self._writing = False
         while not self._pending:
+            if self._lost:
+                raise ConnectionResetError("the client is too slow for its stream")
             if self._generation.ended:
                 return None
             await self._wait()
@@ -117,7 +128,7 @@ class Generation:
         *,
         clock: Clock,
         ended: "Ended",
-        quiet_s: float = QUIET_S,
+        ping_s: float = SILENCE.ping_s,
     ) -> None:
         self.model_name = expected.model_name
         """The one that is expected to answer, then the one that does."""
@@ -126,7 +137,7 @@ class Generation:
         self._open_engine = open_engine
         self._clock = clock
         self._on_end = ended
-        self._quiet_s = quiet_s
+        self._ping_s = ping_s
         self._listeners: set[Listener] = set()
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -143,6 +154,8 @@ class Generation:
         self._replay: Replay | None = None
         self.error: ApiError | None = None
         self.engine_name = ""
+        self.counted = False
+        """Whether the engine itself has counted the prompt."""
 
     def replay(self) -> Replay:
         """Return the finished answer, rendered once for everybody who wants it whole."""
@@ -160,7 +173,8 @@ class Generation:
     def start(self, tasks: Tasks) -> None:
         """Begin; needs at least one listener to stay alive."""
         self._task = tasks.start(self._run(), name="generation")
-        self._schedule_heartbeat()
+        self._task.add_done_callback(self._stopped)
+        self._schedule_heartbeat(self._ping_s)
 
     def join(self, *, frames: bool) -> Listener:
         """Add a listener; one that wants frames first gets what was said so far."""
@@ -205,18 +219,29 @@ class Generation:
             self._fail(ApiError(500, "internal error in llmctl, see its log"))
             raise
         finally:
-            self._end(answering)
-            if answering is not None:
-                await answering.aclose()
+            try:
+                self._end(answering)
+            finally:
+                if answering is not None:
+                    await answering.aclose()
+
+    def _stopped(self, _task: asyncio.Task[None]) -> None:
+        """End a generation whose task was cancelled before its first step."""
+        if not self.ended:
+            self._fail(overloaded("the request was abandoned"))
+            self._end(None)
 
     async def _relay(self, answering: Answering) -> None:
         composer = self._composer
+        chunks: list[EngineChunk] = []
         async for chunks in answering.chunks:
             self._say(composer.feed(chunks))
             if composer.stop_matched:
                 break
             if self._crowded():
                 await self._wait_for_room()
+        done = chunks[-1].done if chunks else None
+        self.counted = done is not None and done.prompt_tokens is not None
         closing = composer.finish()
         self.message = composer.message(answering.model.name)
         self._say(closing)
@@ -265,15 +290,17 @@ class Generation:
             self._room.clear()
             await self._room.wait()
 
-    def _schedule_heartbeat(self) -> None:
-        self._heartbeat = asyncio.get_running_loop().call_later(self._quiet_s / 2, self._beat)
+    def _schedule_heartbeat(self, within_s: float) -> None:
+        self._heartbeat = asyncio.get_running_loop().call_later(within_s, self._beat)
 
     def _beat(self) -> None:
         now = self._clock.monotonic()
-        if now - self._last_said >= self._quiet_s:
-            self._last_said = now
+        left_s = self._last_said + self._ping_s - now
+        if left_s <= 0:
+            self._last_said, left_s = now, self._ping_s
             self._publish(self._composer.keep_alive(now - self._last_content))
-        self._schedule_heartbeat()
+        # The clock may be a hair behind the loop's: not a timer for every hair.
+        self._schedule_heartbeat(max(left_s, self._ping_s / 100))
 
 
 def _size(frames: list[Frame]) -> int:

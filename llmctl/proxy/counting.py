@@ -4,11 +4,16 @@ Estimates never wait. Vocabularies are fetched and built once per model, in the 
 """
 
 import asyncio
+import contextlib
 import logging
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from llmctl.backend.base import Engine
 from llmctl.backend.pool import Route
+from llmctl.core.paths import make_private
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import EngineModel
@@ -20,13 +25,19 @@ log = logging.getLogger(__name__)
 
 VOCABULARY_WAIT_S = 3.0
 
+_decode_state = msgspec.json.Decoder(dict[str, Any]).decode
+
 
 class TokenCounts:
     """The counter, and how it comes by vocabularies."""
 
-    def __init__(self, counter: TokenCounter, tasks: Tasks) -> None:
+    def __init__(self, counter: TokenCounter, tasks: Tasks, learned: Path) -> None:
+        """Take what an earlier run wrote to ``learned``; a file that does not fit is ignored."""
         self.counter = counter
         self._tasks = tasks
+        self._learned = learned
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            counter.load_state(_decode_state(learned.read_bytes()))
         self._fetching: dict[str, asyncio.Task[Any]] = {}
 
     def estimate(self, request: MessagesRequest, engine: Engine, model: EngineModel) -> Measure:
@@ -48,6 +59,16 @@ class TokenCounts:
         if fetching is not None:
             await asyncio.wait({fetching}, timeout=VOCABULARY_WAIT_S)
         return self.counter.count(request, model)
+
+    def save(self) -> None:
+        """Write down what was learned from the engines' own counts, for the next run."""
+        partial = self._learned.with_suffix(".partial")
+        try:
+            make_private(self._learned.parent)
+            partial.write_bytes(msgspec.json.encode(self.counter.export_state()))
+            partial.replace(self._learned)
+        except OSError as failure:
+            log.info("token counts are not kept in %s: %s", self._learned, failure.strerror)
 
     def _want_vocabulary(self, engine: Engine, model: EngineModel) -> asyncio.Task[Any] | None:
         fetching = self._fetching.get(model.digest)

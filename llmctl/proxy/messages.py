@@ -1,13 +1,13 @@
 """``POST /v1/messages``: one request from its bytes to its last byte.
 
-Headers and ``message_start`` go out within ``GRACE_S`` even when the engine says nothing; failures
-that show before that get a proper HTTP status, later ones an SSE ``error`` event.
+Headers and ``message_start`` go out within ``Silence.grace_s`` even when the engine says nothing;
+failures that show before that get a proper HTTP status, later ones an SSE ``error`` event.
 """
 
 import asyncio
 import contextlib
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_writer import StreamWriter
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ from llmctl.core.usage import CacheOutcome, Usage
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.protocol import ids, sse
 from llmctl.protocol.anthropic import Message, TokenUsage
-from llmctl.protocol.errors import ApiError
+from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.protocol.message import Replay
 from llmctl.protocol.sse import Frame
 from llmctl.proxy.body import BodyLimits, read_body
@@ -25,14 +25,6 @@ from llmctl.proxy.broadcast import Deliver, Generation, Listener
 from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Ask, Pipeline
 from llmctl.proxy.responses import EVENT_STREAM, JSON, body_response
-
-GRACE_S = 0.03
-"""How long a failure may take to still become an HTTP status; far below the client's patience."""
-WRITE_DEADLINE_S = 60.0
-"""A client that takes nothing for this long is gone."""
-QUIET_JSON_S = 60.0
-"""Silence after which a whole answer begins with white space: idle sockets are cut at 300 s."""
-UNSENT_BYTES = 48 * 1024
 
 
 class Record:
@@ -59,6 +51,11 @@ class Record:
 
     def failed(self, error: ApiError) -> None:
         self.status, self.error = error.status, error.type
+
+    def gone(self) -> None:
+        """The client has left, or was left after a failure that is known already."""
+        if not self.error:
+            self.status, self.error = 499, "client_gone"
 
     def first_content(self, at: float | None) -> None:
         """Take the moment of the first content; a late joiner had it at once."""
@@ -111,6 +108,9 @@ class MessagesEndpoint:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
+        self._silence = pipeline.settings.silence
+        self.draining = False
+        """Whether new requests are refused."""
 
     async def answer(
         self, request: web.BaseRequest, tenant: str, request_id: str
@@ -118,6 +118,8 @@ class MessagesEndpoint:
         """Answer one request; raises ``ApiError`` while a status can still be sent."""
         record = Record(self._clock, request_id, tenant)
         try:
+            if self.draining:
+                raise overloaded("llmctl is shutting down", retry_after_s=5)
             known = await self._recall_or_understand(request, record)
             if isinstance(known, Replay):
                 return self._replay(known, record)
@@ -126,7 +128,10 @@ class MessagesEndpoint:
             record.failed(error)
             raise
         except (asyncio.CancelledError, ConnectionError):
-            record.status, record.error = 499, "client_gone"
+            record.gone()
+            raise
+        except Exception:
+            record.failed(ApiError(500, "internal error"))
             raise
         finally:
             usage = record.usage(self._clock.monotonic())
@@ -188,51 +193,30 @@ class MessagesEndpoint:
         listener: Listener,
         record: Record,
     ) -> web.StreamResponse:
-        await listener.first(GRACE_S)
+        await listener.first(self._silence.grace_s)
         if generation.error is not None and not generation.begun:
             raise generation.error
-        response = _begin(EVENT_STREAM, record)
+        response = _begin(request, EVENT_STREAM, record)
         writer = await response.prepare(request)
         start = sse.message_start(
             ids.message_id(),
             model=generation.model_name,
             usage=TokenUsage(input_tokens=generation.prompt_tokens, output_tokens=0),
         )
-        await self._write(request, response, start + sse.join(listener.take()))
+        # Writing waits for a slow client; ``server.Connection`` ends it when one takes nothing.
+        await response.write(start + sse.join(listener.take()))
         if isinstance(writer, StreamWriter):
             listener.deliver_with(_at_once(request, writer))
         self._metrics.streams += 1
         try:
-            await self._relay(request, response, listener)
+            while (frames := await listener.next()) is not None:
+                await response.write(sse.join(frames))
         finally:
             self._metrics.streams -= 1
         if generation.error is not None:
             record.failed(generation.error)
         await response.write_eof()
         return response
-
-    async def _relay(
-        self, request: web.BaseRequest, response: web.StreamResponse, listener: Listener
-    ) -> None:
-        while (frames := await listener.next()) is not None:
-            await self._write(request, response, sse.join(frames))
-
-    async def _write(
-        self, request: web.BaseRequest, response: web.StreamResponse, data: bytes
-    ) -> None:
-        """Write, waiting for a slow client only as long as the write deadline."""
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        if transport.get_write_buffer_size() + len(data) < UNSENT_BYTES:
-            await response.write(data)
-            return
-        try:
-            async with asyncio.timeout(WRITE_DEADLINE_S):
-                await response.write(data)
-        except TimeoutError:
-            transport.abort()
-            raise ConnectionResetError("the client takes nothing") from None
 
     async def _whole(
         self,
@@ -242,7 +226,7 @@ class MessagesEndpoint:
         record: Record,
     ) -> web.StreamResponse:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(QUIET_JSON_S):
+            async with asyncio.timeout(self._silence.blank_s):
                 await listener.end()
         if not generation.ended:
             return await self._trickle(request, generation, listener, record)
@@ -263,12 +247,12 @@ class MessagesEndpoint:
         record: Record,
     ) -> web.StreamResponse:
         """Keep a non-stream client with white space, which JSON allows before a document."""
-        response = _begin(JSON, record)
+        response = _begin(request, JSON, record)
         await response.prepare(request)
         while not generation.ended:
-            await self._write(request, response, b" ")
+            await response.write(b" ")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIET_JSON_S):
+                async with asyncio.timeout(self._silence.blank_s):
                     await listener.end()
         if generation.error is not None:
             # The status is out: a broken connection is the only honest failure left.
@@ -276,7 +260,7 @@ class MessagesEndpoint:
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError(generation.error.message)
-        await self._write(request, response, generation.replay().json())
+        await response.write(generation.replay().json())
         await response.write_eof()
         return response
 
@@ -301,10 +285,14 @@ def _at_once(request: web.BaseRequest, writer: StreamWriter) -> Deliver:
     return deliver
 
 
-def _begin(content_type: str, record: Record) -> web.StreamResponse:
+def _begin(request: web.BaseRequest, content_type: str, record: Record) -> web.StreamResponse:
     headers = {"Content-Type": content_type, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     headers |= {"request-id": record.request_id} | _headers(record)
-    return web.StreamResponse(headers=headers)
+    response = web.StreamResponse(headers=headers)
+    if request.version < HttpVersion11:
+        # Without chunks only the end of the connection tells the end of the answer.
+        response.force_close()
+    return response
 
 
 def _headers(record: Record) -> dict[str, str]:

@@ -15,12 +15,14 @@ def model_page(pipeline: Pipeline, query: Mapping[str, str]) -> dict[str, Any]:
     """Return one page; ``limit``, ``after_id`` and ``before_id`` as Anthropic documents them."""
     rows = _rows(pipeline)
     names = [row["id"] for row in rows]
-    if (after := query.get("after_id")) in names:
-        rows = rows[names.index(after) + 1 :]
-    elif (before := query.get("before_id")) in names:
-        rows = rows[: names.index(before)]
     limit = _limit(query.get("limit", "20"))
-    page = rows[:limit]
+    if (before := query.get("before_id")) in names:
+        rows = rows[: names.index(before)]
+        page = rows[-limit:]
+    else:
+        if (after := query.get("after_id")) in names:
+            rows = rows[names.index(after) + 1 :]
+        page = rows[:limit]
     return {
         "data": page,
         "has_more": len(rows) > limit,
@@ -39,7 +41,7 @@ def _rows(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 def _row(pipeline: Pipeline, name: str) -> dict[str, Any]:
-    model = pipeline.pool.resolve(name).model
+    model = pipeline.route(name).model
     return {
         "type": "model",
         "id": name,
@@ -52,6 +54,7 @@ def _row(pipeline: Pipeline, name: str) -> dict[str, Any]:
 
 
 def _limit(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+    digits = text.isascii() and text.isdigit() and len(text) <= 4
+    if not digits or not 1 <= int(text) <= MAX_LIMIT:
         raise ApiError(400, f"limit={text[:40]!r} is not a number from 1 to {MAX_LIMIT}")
     return int(text)

@@ -23,8 +23,10 @@ from llmctl.protocol.stream import Composer
 from llmctl.proxy.answers import Answers, Shortcut
 from llmctl.proxy.broadcast import Expected, Generation
 from llmctl.proxy.counting import TokenCounts
+from llmctl.proxy.silence import SILENCE, Silence
 
 DEFAULT_NUM_CTX = 65_536
+MAX_NAME_CHARS = 512
 TRANSLATION = "1"
 """Part of every cache key: raise it when the same request would reach the engine differently."""
 
@@ -37,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stable_prefix: bool
     cache: bool
     tool_answers: bool
+    silence: Silence = SILENCE
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -117,7 +120,7 @@ class Pipeline:
     def understand(self, body: bytes, tenant: str) -> Ask:
         """Decode, route and key a request; raises ``ApiError`` for what can never be answered."""
         decoded = decode(body)
-        route = self.pool.resolve(decoded.model)
+        route = self.route(decoded.model)
         request = normalise(decoded, stable_prefix=self.settings.stable_prefix)
         model = route.model
         return Ask(
@@ -134,6 +137,13 @@ class Pipeline:
             ),
         )
 
+    def route(self, name: str) -> Route:
+        """Return who answers for a model name; raises ``ApiError``."""
+        if len(name) > MAX_NAME_CHARS:
+            # Names are remembered in several places, as long as they are.
+            raise ApiError(404, f"model: {name[:40]}… is longer than {MAX_NAME_CHARS} characters")
+        return self.pool.resolve(name)
+
     def window(self, model: EngineModel) -> int | None:
         """Return the context window in tokens a model is used with, None where unknown."""
         wanted = self.settings.num_ctx or DEFAULT_NUM_CTX
@@ -144,7 +154,7 @@ class Pipeline:
     async def count_tokens(self, body: bytes) -> int:
         """Return the prompt tokens of a ``count_tokens`` request."""
         decoded = decode_for_count(body)
-        route = self.pool.resolve(decoded.model)
+        route = self.route(decoded.model)
         request = normalise(decoded, stable_prefix=self.settings.stable_prefix)
         return await self.counts.exact(request, route)
 
@@ -169,6 +179,7 @@ class Pipeline:
             Expected(model_name=ask.route.model.name, prompt_tokens=prompt_tokens),
             clock=self._clock,
             ended=self._ender(ask, raw_key, keep=use.write),
+            ping_s=self.settings.silence.ping_s,
         )
         if use.read:
             self._flights[ask.key] = generation
@@ -212,9 +223,10 @@ class Pipeline:
                 del self._flights[ask.key]
             if generation.message is None or answering is None:
                 return
-            usage = generation.message.usage
-            reported = usage.input_tokens + usage.cache_read_input_tokens
-            self.counts.counter.learn(ask.request, answering.model, reported)
+            if generation.counted:
+                usage = generation.message.usage
+                reported = usage.input_tokens + usage.cache_read_input_tokens
+                self.counts.counter.learn(ask.request, answering.model, reported)
             same_model = answering.model.digest == ask.route.model.digest
             if keep and same_model and generation.complete and self._may_keep(generation):
                 self.answers.put(ask.key, generation.replay())
@@ -234,10 +246,6 @@ class Pipeline:
     def running(self) -> int:
         """Generations in progress."""
         return len(self._running)
-
-    async def idle(self) -> None:
-        """Wait until no answer is being made."""
-        await self.tasks.idle()
 
     async def close(self, reason: ApiError) -> None:
         """End what still runs with ``reason`` and wait for it."""

@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from llmctl.protocol.errors import ApiError
 from llmctl.proxy.responses import error_response
+from llmctl.proxy.silence import SILENCE
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_header_deadline", "_header_s")
+    __slots__ = ("_header_deadline", "_header_s", "_stall_check", "_stall_s")
 
     def __init__(self, front: "Front", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(front, loop=loop, **options)
         self._header_s = front.header_s
         self._header_deadline: asyncio.TimerHandle | None = None
+        self._stall_s = front.stall_s
+        self._stall_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         front = self._manager
@@ -48,6 +51,7 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._headers_complete()
+        self._taking_again()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -55,8 +59,13 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count > before:
             self._headers_complete()
-        elif self._header_deadline is None and not self._request_in_progress:
+        elif self._header_deadline is None and self._idle:
             self._await_headers()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether the next bytes begin a request; those of a body come while one is handled."""
+        return self._waiter is not None and not self._waiter.done()
 
     def _await_headers(self) -> None:
         self._header_deadline = self._loop.call_later(self._header_s, self._too_slow)
@@ -68,8 +77,36 @@ class Connection(RequestHandler):
 
     def _too_slow(self) -> None:
         self._header_deadline = None
-        if not self._request_in_progress:
+        if self._idle:
             self.force_close()
+
+    def pause_writing(self) -> None:
+        """More is to be sent than the client takes at the moment."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._watch(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taking_again()
+
+    def _watch(self, transport: asyncio.Transport) -> None:
+        unsent = transport.get_write_buffer_size()
+        self._stall_check = self._loop.call_later(
+            self._stall_s, self._check_stall, transport, unsent
+        )
+
+    def _check_stall(self, transport: asyncio.Transport, unsent_before: int) -> None:
+        if transport.get_write_buffer_size() < unsent_before:
+            self._watch(transport)
+            return
+        log.info("a client took nothing for %g s: its connection is ended", self._stall_s)
+        transport.abort()
+
+    def _taking_again(self) -> None:
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+            self._stall_check = None
 
     def handle_error(
         self,
@@ -85,16 +122,20 @@ class Connection(RequestHandler):
         if isinstance(exc, HttpProcessingError) or status == 400:
             reason = (message or "bad HTTP request").splitlines()[0].strip().rstrip(":")
             return error_response(ApiError(400, f"malformed HTTP request: {reason}"), close=True)
-        log.error("unexpected failure while answering %s", request.path, exc_info=exc)
+        log.error("unexpected failure while answering %r", request.path, exc_info=exc)
         return error_response(ApiError(500, "internal error in llmctl, see its log"), close=True)
 
 
 class Front(web.Server):
     """aiohttp's low-level server, making connections of ours."""
 
-    def __init__(self, handler: Handler, *, header_s: float) -> None:
+    def __init__(
+        self, handler: Handler, *, header_s: float, stall_s: float = SILENCE.stall_s
+    ) -> None:
         self.header_s = header_s
         """From the first byte, or the connection, to complete headers."""
+        self.stall_s = stall_s
+        """How long a client may take nothing of what is to be sent to it."""
         super().__init__(
             handler,
             handler_cancellation=True,

@@ -76,7 +76,9 @@ async def run(
         said = f"stdout: {stdout[-2000:]!r}\nstderr: {stderr[-2000:]!r}"
         raise AssertionError(f"{command[:3]} did not end within {within_s:g} s\n{said}") from late
     assert process.returncode is not None
-    return Ended(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    return Ended(
+        process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace")
+    )
 
 
 def _kill_group(pid: int) -> None:
@@ -184,15 +186,20 @@ class Proxy:
         return json.loads(ended.stdout)
 
     async def ledger(self, *, rows: int) -> list[dict[str, Any]]:
-        """Its rows, as somebody with the sqlite3 tool sees them, once there are that many."""
+        """Its rows, as somebody with the sqlite3 tool sees them, once they are so many."""
+        found = await self.rows(at_least=rows)
+        assert len(found) == rows, found
+        return found
+
+    async def rows(self, *, at_least: int) -> list[dict[str, Any]]:
+        """The rows of its ledger, once there are that many."""
         found: list[dict[str, Any]] = []
 
         def written() -> bool:
             found[:] = self._ledger()
-            return len(found) >= rows
+            return len(found) >= at_least
 
         await eventually(written)
-        assert len(found) == rows, found
         return found
 
     def _ledger(self) -> list[dict[str, Any]]:

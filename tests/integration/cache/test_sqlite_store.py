@@ -182,22 +182,61 @@ async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, clock, da
     await store.close()
 
 
-async def test_damage_that_shows_in_a_read_is_a_miss_and_begins_a_new_file(path, clock):
+def scribble(path: Path) -> None:
+    """Destroy every page but the first, in place: whoever has the file open still has this one."""
+    size = path.stat().st_size
+    with path.open("r+b") as stream:
+        stream.seek(4096)
+        stream.write(b"\xa5" * (size - 4096))
+
+
+async def filled(path: Path, clock: Clock) -> None:
     store = make(path, clock)
     await store.start()
     for number in range(200):
-        store.put(b"%d" % number, b"x" * 4000, ttl_s=DAY)
+        store.put(b"%d" % number, b"x" * 100_000, ttl_s=DAY)
+        await written(store, number + 1)
     await store.close()
-    # the header stays whole, every page behind it does not
-    content = path.read_bytes()
-    path.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+
+
+async def test_damage_that_shows_in_a_read_is_a_miss_and_begins_a_new_file(path, clock, caplog):
+    await filled(path, clock)
     store = make(path, clock)
     await store.start()
+    scribble(path)
     assert [await store.get(b"%d" % number) for number in range(5)] == [None] * 5
-    await eventually(lambda: "corrupt-" in store.status().detail)
+    assert store.status().failed_reads > 0
+    await eventually(lambda: store.status().healthy and "corrupt-" in store.status().detail)
     store.put(b"new", b"value", ttl_s=60)
-    await eventually(lambda: store.status().entries == 1)
+    await written(store, 1)
     assert await store.get(b"new") == b"value"
+    assert store.status().healthy
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    await store.close()
+
+
+async def test_damage_that_shows_in_a_big_value(path, clock):
+    await filled(path, clock)
+    store = make(path, clock)
+    await store.start()
+    assert await store.get(b"0") is not None
+    scribble(path)
+    assert await store.get(b"0") is None
+    await eventually(lambda: "corrupt-" in store.status().detail)
+    await store.close()
+
+
+async def test_damage_that_shows_in_a_write(path, clock):
+    await filled(path, clock)
+    store = make(path, clock)
+    await store.start()
+    scribble(path)
+    for number in range(50):
+        store.put(b"new %d" % number, b"value", ttl_s=60)
+    await eventually(lambda: "corrupt-" in store.status().detail)
+    store.put(b"after", b"value", ttl_s=60)
+    while await store.get(b"after") is None:
+        await asyncio.sleep(0.001)
     assert store.status().healthy
     await store.close()
 

@@ -4,12 +4,20 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from llmctl.core.sqlitefile import connect, identity, is_corrupt, open_database, set_aside
+from llmctl.core.sqlitefile import (
+    connect,
+    explain,
+    identity,
+    is_corrupt,
+    open_database,
+    set_aside,
+)
 
 FIRST = ("CREATE TABLE things (name TEXT)",)
 SECOND = ("ALTER TABLE things ADD COLUMN size INTEGER DEFAULT 0", "CREATE TABLE others (x)")
@@ -105,6 +113,20 @@ def test_many_processes_may_create_it_at_once(tmp_path):
     with closing(connect(path, busy_timeout_s=1)) as db:
         names = sorted(name for (name,) in db.execute("SELECT name FROM things"))
     assert names == list("012345")
+
+
+def test_opening_waits_for_a_lock_but_not_for_ever(tmp_path):
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            open_database(path, [FIRST], patience_s=0.05)
+        assert "another process keeps" in explain(path, caught.value)
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(open_database, path, [FIRST])
+            db.execute("ROLLBACK")
+            opening.result().close()
 
 
 def test_a_network_file_system_is_refused_by_name(tmp_path):

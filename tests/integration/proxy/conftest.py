@@ -16,6 +16,7 @@ import pytest
 from llmctl.config.load import load
 from llmctl.proxy.app import App
 from llmctl.proxy.server import Front
+from llmctl.proxy.silence import SILENCE, Silence
 from llmctl.runtime import Runtime
 
 PROMPT = {"model": "claude-sonnet-5", "max_tokens": 100}
@@ -97,13 +98,17 @@ def start(llmctl_home: Path) -> Start:
     """
 
     @asynccontextmanager
-    async def running(*engines: str, **settings: Any) -> AsyncIterator[Proxy]:
+    async def running(
+        *engines: str, silence: Silence = SILENCE, **settings: Any
+    ) -> AsyncIterator[Proxy]:
         variables = {f"LLMCTL_{name.upper()}": str(value) for name, value in settings.items()}
         environ = os.environ | variables
-        runtime = Runtime(load(flags={"backend": list(engines)}, environ=environ), environ)
+        loaded = load(flags={"backend": list(engines)}, environ=environ)
+        runtime = Runtime(loaded, environ, silence=silence)
         async with AsyncExitStack() as stack:
             app = await runtime.open(stack, runtime.engines(print))
-            front = Front(app.handle, header_s=runtime.config.serve.header_s)
+            header_s = runtime.config.serve.header_s
+            front = Front(app.handle, header_s=header_s, stall_s=silence.stall_s)
             server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             token_file = llmctl_home / "data" / "token"

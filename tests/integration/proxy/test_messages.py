@@ -394,3 +394,17 @@ async def test_delays_between_tokens_keep_every_event_in_order(engine, proxy):
     streams = await asyncio.gather(*(proxy.events(ask(f"question {n}")) for n in range(20)))
     expected = "".join(f"{number} " for number in range(50))
     assert [text_of(events) for events in streams] == [expected] * 20
+
+
+async def test_what_the_engine_counted_is_learned_and_kept(engine, start):
+    async def count(proxy):
+        body = {"model": "claude-x", "messages": ask("How long is this?")["messages"]}
+        return (await proxy.json(body, "/v1/messages/count_tokens"))[2]["input_tokens"]
+
+    async with start(f"ollama:{engine.url}") as proxy:
+        guess = await count(proxy)
+        engine.script = Answer("Hi", prompt_tokens=guess + 5)
+        await proxy.json(ask("How long is this?"))
+        assert await count(proxy) == guess + 5
+    async with start(f"ollama:{engine.url}") as proxy:
+        assert await count(proxy) > guess

@@ -142,7 +142,7 @@ def test_the_source_lists_are_taken_over() -> None:
     assert not {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"} & info.keys()
 
 
-@pytest.mark.parametrize("pre", DISTINCT.values())
+@pytest.mark.parametrize("pre", ["qwen2", "smollm", "deepseek-v3"])
 def test_endless_white_space_does_not_overflow_the_regular_expressions(pre: str) -> None:
     assert 0 < vocabulary(pre).count(" " * 6 * PIECE_CHARS + "x") < 6 * PIECE_CHARS
 

@@ -1,0 +1,109 @@
+"""Claude Code on the embedded engine: a real model, small and slow.
+
+What the model says is its own affair; it is asked for few words, and often wants to say more.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.claude_code import ClaudeCode, Result, plain_variables
+from tests.e2e.conftest import Serve
+from tests.e2e.processes import Proxy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+FEW_WORDS = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "16"}
+RULES = "\n".join(f"Rule {n}: in case {n} the answer is number {n * 7 % 100}." for n in range(30))
+"""A system prompt of some 500 tokens."""
+
+
+async def test_bare_claude_hears_the_models_own_words(
+    serve: Serve, claude: ClaudeCode, small_model: Path
+) -> None:
+    proxy = await serve("--backend", "embedded", "--gguf", str(small_model))
+    variables = plain_variables(await proxy.client_variables()) | FEW_WORDS
+
+    result = await claude.ask(proxy, "Say hello", "--bare", variables=variables, stream=True)
+
+    words = "".join(
+        event["delta"]["text"]
+        for event in result.streamed()
+        if event["type"] == "content_block_delta"
+    )
+    assert words.strip()
+    assert "(The model" not in words, "that is what llmctl says for a model that says nothing"
+    first, *_ = await proxy.rows(at_least=1)
+    assert first["backend"] == f"embedded:{proxy.banner['model']}"
+    assert (first["status"], first["completion_tokens"] > 0) == (200, True)
+
+
+class Turns:
+    """Prompts to one proxy, and what the engine read anew for each."""
+
+    def __init__(self, claude: ClaudeCode, proxy: Proxy, variables: dict[str, str]) -> None:
+        self._claude = claude
+        self._proxy = proxy
+        self._variables = variables
+
+    async def ask(self, prompt: str, *arguments: str) -> tuple[int, int]:
+        """Return prompt tokens, and how many of them the engine did not have to read."""
+        result = await self._claude.ask(
+            self._proxy,
+            prompt,
+            *("--bare", "--append-system-prompt", RULES, *arguments),
+            variables=self._variables,
+            stream=True,
+        )
+        return engine_counters(result)
+
+
+def engine_counters(result: Result) -> tuple[int, int]:
+    """What the engine counted for the first answer of a run."""
+    ends = [event for event in result.streamed() if event["type"] == "message_delta"]
+    usage = ends[0]["usage"]
+    cached = usage["cache_read_input_tokens"]
+    return usage["input_tokens"] + cached, cached
+
+
+async def serve_and_ask(
+    serve: Serve, claude: ClaudeCode, model: Path, *, stable_prefix: bool
+) -> Turns:
+    setting = str(stable_prefix).lower()
+    proxy = await serve(
+        "--backend", "embedded", "--gguf", str(model), LLMCTL_MODEL_STABLE_PREFIX=setting
+    )
+    # not what `llmctl env` prints: that has the client leave its billing header out by itself
+    return Turns(claude, proxy, plain_variables(await proxy.client_variables()) | FEW_WORDS)
+
+
+async def test_the_engine_reads_a_conversation_once(
+    serve: Serve, claude: ClaudeCode, small_model: Path
+) -> None:
+    turns = await serve_and_ask(serve, claude, small_model, stable_prefix=True)
+
+    first, _ = await turns.ask("Say hello")
+    second, cached = await turns.ask("Say goodbye", "--continue")
+    other_session, cached_there = await turns.ask("Name a colour")
+
+    assert second > first > 500
+    assert cached >= 0.95 * first
+    assert cached_there >= 0.8 * other_session
+
+
+async def test_without_the_normal_form_it_reads_each_session_anew(
+    serve: Serve, claude: ClaudeCode, small_model: Path
+) -> None:
+    """The client's billing header comes first and depends on the first prompt of the session.
+
+    Within a session of this version of the client it does not change, so that the second turn is
+    no dearer; newer ones write another with each request.
+    """
+    turns = await serve_and_ask(serve, claude, small_model, stable_prefix=False)
+
+    first, _ = await turns.ask("Say hello")
+    _, cached = await turns.ask("Say goodbye", "--continue")
+    other_session, cached_there = await turns.ask("Name a colour")
+
+    assert cached >= 0.95 * first
+    assert cached_there <= 0.1 * other_session
