@@ -137,13 +137,22 @@ async def burst(target: Target, streams: int, options: argparse.Namespace) -> Bu
     ]
     spent, began = processes.cpu_s(target.pid), time.perf_counter()
     found = await asyncio.gather(
-        *(client.stream(request) for client, request in zip(clients, requests, strict=True))
+        *(
+            late(number / streams / PACE, client, request)
+            for number, (client, request) in enumerate(zip(clients, requests, strict=True))
+        )
     )
     took = time.perf_counter() - began
     spent = processes.cpu_s(target.pid) - spent
     for client in clients:
         client.close()
     return Burst([streamed.body for streamed in found], took, spent)
+
+
+async def late(seconds: float, client: load.Collected, request: bytes) -> load.Streamed:
+    """Stream in a step of its own: independent streams do not speak all at the same moment."""
+    await asyncio.sleep(seconds)
+    return await client.stream(request)
 
 
 def in_turns(

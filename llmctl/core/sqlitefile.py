@@ -5,12 +5,13 @@ last commits, but damages nothing (https://sqlite.org/wal.html).
 """
 
 import errno
+import fcntl
 import os
 import re
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -99,18 +100,15 @@ def set_aside(path: Path, *, damaged: FileId | None, now: float) -> Path | None:
     Returns None and changes nothing when ``path`` no longer names the file that was seen to be
     damaged: another process was faster. Raises OSError.
     """
-    if damaged is None or identity(path) != damaged:
-        return None
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    with _locked(path.parent):
+        if damaged is None or identity(path) != damaged:
+            return None
+        aside = _free_name(path, now)
+        # the log first: once the name is free, others may begin a file and a log under it
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        path.rename(aside)
     return aside
 
 
@@ -151,6 +149,27 @@ def file_system(path: Path, mounts: str) -> str:
         if depth >= best and path.is_relative_to(mount):
             best, kind = depth, rest.split(" ", 1)[0]
     return kind
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other processes of ours from moving files of the directory."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _free_name(path: Path, now: float) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    return aside
 
 
 def _refuse_network_file_system(path: Path, mounts: Path) -> None:

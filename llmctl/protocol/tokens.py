@@ -22,7 +22,7 @@ MAX_LEARNED = 64
 MAX_VOCABULARIES = 3
 """Vocabularies in memory, 20 to 60 MB each."""
 
-CAUTION = 0.25
+CAUTION = 0.4
 """Standard deviations a count is raised by: an overflow costs more than a few spare tokens."""
 CERTAINTY = 3.0
 """Standard deviations below the expected where a prompt all but certainly is not."""

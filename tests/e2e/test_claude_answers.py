@@ -1,5 +1,7 @@
 """Claude Code, headless, on a scripted engine: answers and conversations."""
 
+import re
+
 import pytest
 
 from tests.e2e.claude_code import ClaudeCode
@@ -67,3 +69,19 @@ async def test_continue_appends_to_what_the_engine_has_seen(
         answer, prompt = messages(after)[len(messages(before)) :]
         assert (answer["role"], answer["content"]) == ("assistant", "The first.")
         assert prompt["role"] == "user" and "Which word was it?" in prompt["content"]
+
+
+async def test_context_is_counted_without_asking_the_model(
+    serve: Serve, claude: ClaudeCode
+) -> None:
+    async with scripted(Answer("Never asked.")) as engine:
+        proxy = await serve("--backend", f"ollama:{engine.url}")
+
+        result = await claude.ask(proxy, "/context")
+
+        assert result.ok, result
+        assert engine.chats == []
+    assert "**Model:** qwen3-coder:30b" in result.text
+    assert "/ 65.5k" in result.text
+    (tools,) = re.findall(r"\| System tools \| ([0-9.]+)k", result.text)
+    assert 10 < float(tools) < 25

@@ -91,7 +91,7 @@ async def test_the_usage_we_report_makes_the_client_compact_in_time(
     """With what ``llmctl env`` prints no request is ever too long."""
 
     def grows(request: Recorded) -> Scripted:
-        return Answer("Done.", prompt_tokens=(20_000, 50_000, 66_000)[turns(request)])
+        return Answer("Done.", prompt_tokens=(20_000, 64_000)[turns(request)])
 
     async with scripted(compacting(grows)) as engine:
         proxy = await serve("--backend", f"ollama:{engine.url}")

@@ -1,13 +1,19 @@
 """Claude Code, headless, on a scripted engine: tools that really run."""
 
+import base64
+
 import pytest
 
 from tests.e2e.claude_code import ClaudeCode, plain_variables
 from tests.e2e.conftest import Serve
 from tests.e2e.conversations import in_turn, messages, says, scripted, tool_results, turns, words
-from tests.emulators.ollama import Answer, Call, Recorded
+from tests.emulators.ollama import Answer, Call, Model, Recorded
 
 pytestmark = pytest.mark.e2e
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 async def test_write_bash_read_and_edit_change_the_disk(serve: Serve, claude: ClaudeCode) -> None:
@@ -128,3 +134,46 @@ async def test_a_tool_call_written_as_text_is_run(serve: Serve, claude: ClaudeCo
         assert "<function" not in "".join(shown)
         assert "I will write the file." in "".join(shown)
         assert len(engine.chats) == 2
+
+
+@pytest.mark.parametrize("sees", [True, False])
+async def test_a_picture_reaches_only_a_model_that_sees(
+    serve: Serve, claude: ClaudeCode, sees: bool
+) -> None:
+    (claude.work / "pixel.png").write_bytes(PIXEL)
+    read = Call("Read", {"file_path": str(claude.work / "pixel.png")})
+    engine = scripted(in_turn(Answer(read), Answer("A dot.")))
+    more = ("vision",) if sees else ()
+    engine.models = (Model(capabilities=("completion", "tools", *more)),)
+    async with engine:
+        proxy = await serve("--backend", f"ollama:{engine.url}")
+
+        result = await claude.ask(proxy, "What is in the picture?")
+
+        assert result.ok, result
+        shown = messages(engine.chats[1])[-1]
+        assert shown["role"] == "tool"
+        if sees:
+            assert base64.b64decode(shown["images"][0]) == PIXEL
+        else:
+            assert "images" not in shown
+            assert "image/png" in shown["content"]
+
+
+async def test_a_web_search_is_answered_by_the_model_itself(
+    serve: Serve, claude: ClaudeCode
+) -> None:
+    def script(request: Recorded) -> Answer:
+        if "tools" not in request.body:
+            return Answer("I found nothing newer than what I know.")
+        search = Call("WebSearch", {"query": "llama.cpp release"})
+        return Answer("Nothing new.") if turns(request) else Answer(search)
+
+    async with scripted(script) as engine:
+        proxy = await serve("--backend", f"ollama:{engine.url}")
+
+        result = await claude.ask(proxy, "Search the web")
+
+        assert result.ok, result
+        assert result.text == "Nothing new."
+        assert "nothing newer" in tool_results(engine.chats[-1])[0]

@@ -88,7 +88,7 @@ async def test_reads_of_one_turn_travel_together(store, valkey):
 async def test_more_reads_than_connections_wait_their_turn(store, valkey):
     store.put(b"k", b"value", ttl_s=60)
     await written(valkey, 1)
-    assert await asyncio.gather(*(store.get(b"k") for _ in range(5000))) == [b"value"] * 5000
+    assert await asyncio.gather(*(store.get(b"k") for _ in range(2000))) == [b"value"] * 2000
     assert store.status().failed_reads == 0
     assert store.breaker.closed
 
@@ -153,7 +153,7 @@ async def all_answer(store: RedisStore, keys: list[bytes]) -> None:
     """Every connection that went back to the pool answers what it is asked."""
     for key in keys * 4:
         while (value := await store.get(key)) is None:
-            pass
+            await asyncio.sleep(0)
         assert value == key * 400
 
 
@@ -179,6 +179,8 @@ async def test_callers_that_leave_take_no_reply_with_them(store, valkey):
             else:
                 assert value in {key * 400, None}
                 answered += value is not None
+                if value is None:  # the breaker is open: nothing was awaited
+                    await asyncio.sleep(0)
 
     await asyncio.gather(*(client() for _ in range(20)))
     await all_answer(store, keys)

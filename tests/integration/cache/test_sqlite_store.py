@@ -211,7 +211,7 @@ async def test_damage_that_shows_in_a_read_is_a_miss_and_begins_a_new_file(path,
     await written(store, 1)
     assert await store.get(b"new") == b"value"
     assert store.status().healthy
-    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    assert len(list(path.parent.glob("*.corrupt-*Z"))) == 1
     await store.close()
 
 
@@ -250,7 +250,7 @@ async def test_two_stores_meet_the_same_damage_and_share_the_new_file(path, cloc
     stores[0].put(b"k", b"value", ttl_s=60)
     await written(stores[0], 1)
     assert await stores[1].get(b"k") == b"value"
-    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    assert len(list(path.parent.glob("*.corrupt-*Z*"))) == 1
     for store in stores:
         await store.close()
 

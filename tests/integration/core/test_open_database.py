@@ -169,6 +169,43 @@ def test_a_file_that_somebody_replaced_already_is_not_moved(tmp_path):
     assert set_aside(tmp_path / "missing", damaged=None, now=0) is None
 
 
+def test_of_many_that_see_the_damage_one_moves_the_file(tmp_path):
+    path = tmp_path / "x.db"
+    for _ in range(50):
+        path.write_bytes(b"damaged")
+        damaged = identity(path)
+
+        def replace(_number: int) -> bool:
+            moved = set_aside(path, damaged=damaged, now=0) is not None
+            if moved:
+                path.write_bytes(b"new")
+            return moved
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(replace, range(4))) == 1
+        assert path.read_bytes() == b"new"
+        path.unlink()
+
+
+def test_the_moved_file_takes_its_log_along_and_leaves_the_new_one_its_own(tmp_path):
+    """A reader of the old file is still open, and closes when the new one is in use."""
+    path = tmp_path / "x.db"
+    writer = open_database(path, [FIRST])
+    writer.execute("INSERT INTO things VALUES ('old')")
+    reader = connect(path, busy_timeout_s=1, read_only=True)
+    assert reader.execute("SELECT * FROM things").fetchall() == [("old",)]
+    writer.close()
+    aside = set_aside(path, damaged=identity(path), now=0)
+    assert aside is not None
+    with closing(open_database(path, [FIRST])) as writer:
+        writer.execute("INSERT INTO things VALUES ('new')")
+        reader.close()
+        with closing(connect(path, busy_timeout_s=1)) as other:
+            assert other.execute("SELECT * FROM things").fetchall() == [("new",)]
+    with closing(connect(aside, busy_timeout_s=1)) as other:
+        assert other.execute("SELECT * FROM things").fetchall() == [("old",)]
+
+
 def test_a_reader_cannot_write(tmp_path):
     path = tmp_path / "x.db"
     open_database(path, [FIRST]).close()

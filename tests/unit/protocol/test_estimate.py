@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,3 +70,10 @@ def test_texts_add_up_across_a_line_break(left: str, right: str) -> None:
 
 def test_half_a_surrogate_pair_is_no_error() -> None:
     assert features("a\ud83d")[0] == 1
+
+
+def test_a_very_long_text_is_inferred_from_a_part() -> None:
+    some = 'if x_1:\n    return "HTTP 404"\n\tpass # é漢🙂\n'
+    text = some * (4_000_000 // len(some))
+    for of_some, of_all in zip(features(some), features(text), strict=True):
+        assert of_all == pytest.approx(of_some * (len(text) // len(some)), rel=0.01)

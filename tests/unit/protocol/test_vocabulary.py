@@ -5,8 +5,9 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmctl.protocol.excerpt import MOST_PIECES, PIECE_CHARS
 from llmctl.protocol.pretokenizers import PATTERNS
-from llmctl.protocol.vocabulary import PIECE_CHARS, Vocabulary
+from llmctl.protocol.vocabulary import Vocabulary
 from tests.bpe import CORPUS, show, textbook_count
 
 DISTINCT = {pattern: name for name, pattern in reversed(PATTERNS.items())}
@@ -119,6 +120,12 @@ def test_begin_token_is_the_metadatas_or_else_the_pre_tokenizers(
         {"token_type": None},
         {"token_type": [1, 1]},
         {"merges": ["a b", "ab zz"]},
+        {"merges": ["\u2581 a"], "tokens": ["\u2581", "a", "\u2581a"], "token_type": [1, 1, 1]},
+        {"merges": [" "], "tokens": [""], "token_type": [1]},
+        {"merges": [["a", "b"]]},
+        {"merges": "a b"},
+        {"tokens": [1, 2], "token_type": [1, 1]},
+        {"tokens": ["a", "b"], "token_type": ["1", "1"]},
     ],
 )
 def test_none_where_counts_could_not_be_exact(more: dict[str, object]) -> None:
@@ -160,7 +167,7 @@ def test_a_very_long_text_is_inferred_from_a_part() -> None:
     exact = sum(
         counter.count(text[at : at + PIECE_CHARS]) for at in range(0, len(text), PIECE_CHARS)
     )
-    assert len(text) > 10 * PIECE_CHARS
+    assert len(text) > MOST_PIECES * PIECE_CHARS
     assert abs(counter.count(text) / exact - 1) < 0.005
 
 

@@ -1,0 +1,194 @@
+"""Deadlines of one connection, on a clock of its own: headers, idleness, clients that take nothing."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from llmctl.proxy.server import IDLE_S, MAX_CONNECTIONS, Connection, Front
+from tests.clocks import ManualClock
+from tests.unit.proxy import virtual_time
+
+HEADER_S = 8.0
+STALL_S = 60.0
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A transport whose other side takes what a test lets it take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.written = b""
+        self.protocol: Connection | None = None
+        self.closed_at: float | None = None
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return self.closed_at is not None
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None:
+        if self.closed_at is None:
+            loop = asyncio.get_running_loop()
+            self.closed_at = loop.time() - 1000.0
+            loop.call_soon(self.protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+async def answer(request: web.BaseRequest, *, pause_s: float = 0.0) -> web.Response:
+    await request.read()
+    await asyncio.sleep(pause_s)
+    return web.Response(text="done")
+
+
+def connect(front: Front) -> Wire:
+    wire = Wire()
+    wire.protocol = front()
+    wire.protocol.connection_made(wire)
+    return wire
+
+
+def front(handler=answer) -> Front:
+    return Front(handler, header_s=HEADER_S, stall_s=STALL_S)
+
+
+def virtually(test):
+    """Run a test in virtual time."""
+
+    def timeless() -> None:
+        virtual_time.run(test)
+
+    timeless.__name__ = test.__name__
+    return timeless
+
+
+@virtually
+async def test_silence_from_the_beginning(clock: ManualClock) -> None:
+    wire = connect(front())
+    await asyncio.sleep(100)
+    assert wire.closed_at == pytest.approx(HEADER_S)
+
+
+@virtually
+async def test_headers_in_drops(clock: ManualClock) -> None:
+    wire = connect(front())
+    for byte in HEAD[:20]:
+        await asyncio.sleep(1)
+        if wire.closed_at is None:
+            wire.protocol.data_received(bytes([byte]))
+    assert wire.closed_at == pytest.approx(HEADER_S)
+
+
+@virtually
+async def test_a_body_right_behind_the_headers(clock: ManualClock) -> None:
+    wire = connect(front())
+    for piece in (HEAD, b"one", b"two"):
+        wire.protocol.data_received(piece)  # nothing else has run in between
+    await asyncio.sleep(10 * HEADER_S)
+    assert b"200 OK" in wire.written
+    assert wire.closed_at is None
+
+
+@virtually
+async def test_a_body_that_takes_longer_than_the_headers_may(clock: ManualClock) -> None:
+    wire = connect(front(partial(answer, pause_s=2 * HEADER_S)))
+    wire.protocol.data_received(HEAD)
+    for piece in (b"on", b"et", b"wo"):
+        await asyncio.sleep(HEADER_S)
+        wire.protocol.data_received(piece)
+    await asyncio.sleep(10 * HEADER_S)
+    assert b"200 OK" in wire.written
+    assert wire.closed_at is None
+
+
+@virtually
+async def test_half_a_second_request(clock: ManualClock) -> None:
+    wire = connect(front())
+    wire.protocol.data_received(HEAD + b"onetwo")
+    await asyncio.sleep(100)
+    wire.protocol.data_received(HEAD[:10])
+    await asyncio.sleep(100)
+    assert wire.closed_at == pytest.approx(100 + HEADER_S)
+
+
+@virtually
+async def test_a_connection_may_be_idle_between_two_turns(clock: ManualClock) -> None:
+    wire = connect(front())
+    for _ in range(3):
+        wire.protocol.data_received(HEAD + b"onetwo")
+        await asyncio.sleep(IDLE_S - 1)
+    assert wire.written.count(b"200 OK") == 3
+    assert wire.closed_at is None
+    await asyncio.sleep(10)
+    assert wire.closed_at is not None
+
+
+@virtually
+async def test_a_client_that_takes_nothing(clock: ManualClock) -> None:
+    gone = []
+
+    async def stream(request: web.BaseRequest) -> web.Response:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            gone.append(asyncio.get_running_loop().time() - 1000.0)
+            raise
+        return web.Response()
+
+    wire = connect(front(stream))
+    wire.protocol.data_received(HEAD + b"onetwo")
+    await asyncio.sleep(5)
+    wire.unsent = 100_000
+    wire.protocol.pause_writing()
+    await asyncio.sleep(100)
+    assert wire.aborted
+    assert gone == pytest.approx([5 + STALL_S])
+
+
+@virtually
+async def test_a_client_that_takes_a_little_now_and_then(clock: ManualClock) -> None:
+    wire = connect(front(partial(answer, pause_s=3600)))
+    wire.protocol.data_received(HEAD + b"onetwo")
+    wire.unsent = 100_000
+    wire.protocol.pause_writing()
+    for _ in range(20):
+        await asyncio.sleep(STALL_S - 1)
+        wire.unsent -= 100
+    assert wire.closed_at is None
+    wire.unsent = 0
+    wire.protocol.resume_writing()
+    await asyncio.sleep(10 * STALL_S)
+    assert wire.closed_at is None
+
+
+@virtually
+async def test_more_connections_than_are_allowed(clock: ManualClock) -> None:
+    server = front()
+    wires = [connect(server) for _ in range(MAX_CONNECTIONS)]
+    refused = connect(server)
+    await asyncio.sleep(1)
+    assert refused.closed_at == pytest.approx(0.0)
+    assert {wire.closed_at for wire in wires} == {None}
+    wires[0].close()
+    await asyncio.sleep(1)
+    assert connect(server).closed_at is None
+    await server.stop(0.1)
+    assert not server.connections
