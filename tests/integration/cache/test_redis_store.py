@@ -157,8 +157,11 @@ async def all_answer(store: RedisStore, keys: list[bytes]) -> None:
         assert value == key * 400
 
 
-async def test_callers_that_leave_take_no_reply_with_them(store, valkey):
+async def test_callers_that_leave_take_no_reply_with_them(valkey):
     """Thousands leave, early and late in a read, at times that follow the speed of the machine."""
+    store = make(valkey, breaker=NeverOpens())
+    await store.start()
+    await eventually(lambda: store.breaker.closed)
     keys = await fill(store, valkey)
     chance = random.Random(7)
     left = answered = 0
@@ -184,6 +187,7 @@ async def test_callers_that_leave_take_no_reply_with_them(store, valkey):
 
     await asyncio.gather(*(client() for _ in range(20)))
     await all_answer(store, keys)
+    await store.close()
 
 
 async def test_commands_cut_off_by_the_budget_leave_no_reply_to_others(valkey):

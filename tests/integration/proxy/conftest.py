@@ -35,6 +35,7 @@ class Proxy:
     port: int
     token: str
     session: aiohttp.ClientSession
+    front: Front
 
     @property
     def url(self) -> str:
@@ -114,7 +115,7 @@ def start(llmctl_home: Path) -> Start:
             token_file = llmctl_home / "data" / "token"
             token = token_file.read_text().strip() if token_file.exists() else ""
             try:
-                yield Proxy(app, server.sockets[0].getsockname()[1], token, session)
+                yield Proxy(app, server.sockets[0].getsockname()[1], token, session, front)
             finally:
                 server.close()
                 await front.stop(1.0)
