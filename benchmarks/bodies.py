@@ -36,7 +36,7 @@ def never_seen(size: int, number: int) -> bytes:
 def all_new(size: int, number: int) -> bytes:
     """Return a streamed request of one long text in which no paragraph has been seen before."""
     words = random.Random(f"{number} {time.time_ns()}")
-    text = " ".join(words.choice(_WORDS) for _ in range(size // 6))[: size - 150]
+    text = " ".join(words.choice(_WORDS) for _ in range(size // 4))[: size - 120]
     request = {
         "model": "qwen3-coder",
         "max_tokens": 1024,

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -100,12 +101,13 @@ def compare(
 
 
 def cached_answer(request: bytes, port: int) -> bytes:
-    """Have an answer made, then return what the cache gives."""
-    asyncio.run(load.once(request, port=port))
-    head, answer = asyncio.run(load.once(request, port=port))
-    if b"x-llmctl-cache: hit" not in head:
-        raise SystemExit(f"not a hit: {head.decode()}")
-    return answer
+    """Return what the cache gives; the answer is made first, and a store may take its time."""
+    for _ in range(20):
+        head, answer = asyncio.run(load.once(request, port=port))
+        if b"x-llmctl-cache: hit" in head:
+            return answer
+        time.sleep(0.1)
+    raise SystemExit(f"not a hit: {head.decode()}")
 
 
 @contextmanager
@@ -135,10 +137,11 @@ def measure(scenario: Scenario, engine: str, options: argparse.Namespace) -> Non
         for stream in (False, True):
             pair = targets(port, pid, options, stream=stream, redis_url=redis_url)
             with pair as (bare, ours, answer_bytes):
+                kind = "stream" if stream else "whole"
                 for clients in options.clients:
                     figures = compare(scenario, bare, ours, clients, options)
                     processes.report(
-                        f"hit, {scenario.name}, {'stream' if stream else 'whole'}, {clients} clients",
+                        f"hit, {scenario.name}, {kind}, {clients} clients",
                         body_kb=options.body_kb,
                         answer_kb=answer_bytes / 1000,
                         **figures,

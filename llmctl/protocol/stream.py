@@ -40,15 +40,15 @@ class Composer:
     """Turns the chunks of one answer into the events of one message.
 
     ``request`` is in normal form; ``input_tokens`` is the estimate of its prompt, reported where
-    the engine does not count. Feed it chunks until the engine is done or ``stop_matched``, then
-    call ``finish`` (or, at any time, ``fail``) once.
+    the engine does not count; it may be set until ``finish``. Feed it chunks until the engine is
+    done or ``stop_matched``, then call ``finish`` (or, at any time, ``fail``) once.
     """
 
-    def __init__(self, request: MessagesRequest, *, input_tokens: int) -> None:
+    def __init__(self, request: MessagesRequest, *, input_tokens: int = 0) -> None:
         choice = request.tool_choice
         thinking = request.thinking
         formatted = request.output_config is not None and request.output_config.format is not None
-        self._input_tokens = input_tokens
+        self.input_tokens = input_tokens
         declined = choice is not None and choice.type == "none"
         self._offered = _offered(request.tools) if request.tools and not declined else _NO_TOOLS
         self._shows_thinking = thinking is not None and thinking.type != "disabled"
@@ -243,7 +243,7 @@ class Composer:
 
     def _usage(self) -> TokenUsage:
         done = self._done or EngineDone(reason="stop")
-        prompt = self._input_tokens if done.prompt_tokens is None else done.prompt_tokens
+        prompt = self.input_tokens if done.prompt_tokens is None else done.prompt_tokens
         cached = min(done.cached_prompt_tokens or 0, prompt)
         output = done.completion_tokens
         if output is None:

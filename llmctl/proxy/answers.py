@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 _FORMAT = b"\x01"
 _HEADER = struct.Struct(">cd")
 _RAW_KEYS = 20_000
+_CLUE_BYTES = 1024
 _ENTRY_OVERHEAD = 400
 
 
@@ -43,6 +44,18 @@ class Answers:
         self._clock = clock
         self._hot: Lru[bytes, Replay] = Lru(max_cost=memory_bytes, clock=clock)
         self._raw: Lru[bytes, Shortcut] = Lru(max_cost=_RAW_KEYS, clock=clock)
+        self._clues: Lru[tuple[int, int], bool] = Lru(max_cost=_RAW_KEYS, clock=clock)
+
+    def reminds(self, body: bytes) -> bool:
+        """Tell whether a body of this length with this end was asked about before.
+
+        Claude Code names the session at the end of a body: the same request in another session
+        is told apart by that, and the next turn of a conversation by its length.
+        """
+        clue = (len(body), hash(body[-_CLUE_BYTES:]))
+        known = self._clues.get(clue) is not None
+        self._clues.put(clue, True, cost=1, ttl_s=self._ttl_s)
+        return known
 
     def shortcut(self, raw_key: bytes) -> Shortcut | None:
         """Return what an identical body was, if it was seen."""
@@ -81,6 +94,7 @@ class Answers:
         """Forget everything; returns how many entries the store held."""
         self._hot.clear()
         self._raw.clear()
+        self._clues.clear()
         return await self.store.clear()
 
     def _admit(self, key: bytes, value: bytes) -> Replay | None:

@@ -114,7 +114,8 @@ class Expected(Struct, frozen=True, kw_only=True):
     """What ``message_start`` says before the engine has said anything."""
 
     model_name: str
-    prompt_tokens: int
+    count_prompt: Callable[[], int]
+    """Estimates the prompt's tokens; called when somebody needs to know, and once."""
 
 
 class Generation:
@@ -132,7 +133,8 @@ class Generation:
     ) -> None:
         self.model_name = expected.model_name
         """The one that is expected to answer, then the one that does."""
-        self.prompt_tokens = expected.prompt_tokens
+        self._expected = expected
+        self._prompt_tokens: int | None = None
         self._composer = composer
         self._open_engine = open_engine
         self._clock = clock
@@ -156,6 +158,13 @@ class Generation:
         self.engine_name = ""
         self.counted = False
         """Whether the engine itself has counted the prompt."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Estimate of the prompt, for ``message_start``."""
+        if self._prompt_tokens is None:
+            self._prompt_tokens = self._expected.count_prompt()
+        return self._prompt_tokens
 
     def replay(self) -> Replay:
         """Return the finished answer, rendered once for everybody who wants it whole."""
@@ -242,6 +251,8 @@ class Generation:
                 await self._wait_for_room()
         done = chunks[-1].done if chunks else None
         self.counted = done is not None and done.prompt_tokens is not None
+        if not self.counted:
+            composer.input_tokens = self.prompt_tokens
         closing = composer.finish()
         self.message = composer.message(answering.model.name)
         self._say(closing)

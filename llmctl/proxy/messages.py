@@ -193,6 +193,10 @@ class MessagesEndpoint:
         listener: Listener,
         record: Record,
     ) -> web.StreamResponse:
+        # The engine is asked in the next two turns of the loop, and works while we count.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        prompt_tokens = generation.prompt_tokens
         await listener.first(self._silence.grace_s)
         if generation.error is not None and not generation.begun:
             raise generation.error
@@ -201,7 +205,7 @@ class MessagesEndpoint:
         start = sse.message_start(
             ids.message_id(),
             model=generation.model_name,
-            usage=TokenUsage(input_tokens=generation.prompt_tokens, output_tokens=0),
+            usage=TokenUsage(input_tokens=prompt_tokens, output_tokens=0),
         )
         # Writing waits for a slow client; ``server.Connection`` ends it when one takes nothing.
         await response.write(start + sse.join(listener.take()))

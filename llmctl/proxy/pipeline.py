@@ -20,12 +20,15 @@ from llmctl.protocol.message import Replay
 from llmctl.protocol.normal import normalise
 from llmctl.protocol.request import decode, decode_for_count
 from llmctl.protocol.stream import Composer
+from llmctl.protocol.tokens import Measure
 from llmctl.proxy.answers import Answers, Shortcut
 from llmctl.proxy.broadcast import Expected, Generation
 from llmctl.proxy.counting import TokenCounts
 from llmctl.proxy.silence import SILENCE, Silence
 
 DEFAULT_NUM_CTX = 65_536
+FEW_BYTES_PER_TOKEN = 2.5
+"""Less than any text of a coding agent has, in whatever language."""
 MAX_NAME_CHARS = 512
 TRANSLATION = "1"
 """Part of every cache key: raise it when the same request would reach the engine differently."""
@@ -52,6 +55,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     stream: bool
     route: Route
     key: bytes
+    size: int
+    """Bytes of its body."""
 
 
 class Pipeline:
@@ -81,7 +86,13 @@ class Pipeline:
     # -- cached answers --------------------------------------------------------------------------
 
     def raw_key(self, tenant: str, body: bytes) -> bytes:
-        """Return the digest under which exactly these bytes are remembered."""
+        """Return the digest under which exactly these bytes are remembered.
+
+        Empty for a body that nothing like was seen of: it cannot be known, and a digest costs an
+        eighth of a hit.
+        """
+        if not self.answers.reminds(body):
+            return b""
         return canonical.raw_key(self._secret, tenant=tenant, body=body)
 
     def recall(self, raw_key: bytes) -> tuple[Shortcut, Replay] | None:
@@ -108,6 +119,8 @@ class Pipeline:
         return replay
 
     def _remember(self, ask: Ask, raw_key: bytes) -> None:
+        if not raw_key:
+            return
         self.answers.remember(
             raw_key,
             Shortcut(
@@ -126,6 +139,7 @@ class Pipeline:
         return Ask(
             request=request,
             asked=decoded.model,
+            size=len(body),
             stream=bool(decoded.stream),
             route=route,
             key=canonical.answer_key(
@@ -171,12 +185,15 @@ class Pipeline:
         flight = self._flights.get(ask.key) if use.read else None
         if flight is not None and not (flight.abandoned or flight.ended):
             return flight, CacheOutcome.SHARED
-        prompt_tokens = self._prompt_tokens(ask)
-        plan = self._planner(ask, prompt_tokens)
+        counted = None if self._fits_easily(ask) else self._checked_tokens(ask)
+        plan = self._planner(ask, counted)
         generation = Generation(
-            Composer(ask.request, input_tokens=prompt_tokens),
+            Composer(ask.request),
             lambda: self.pool.open(ask.route, plan, background=not ask.request.tools),
-            Expected(model_name=ask.route.model.name, prompt_tokens=prompt_tokens),
+            Expected(
+                model_name=ask.route.model.name,
+                count_prompt=lambda: counted or self._measure(ask).tokens,
+            ),
             clock=self._clock,
             ended=self._ender(ask, raw_key, keep=use.write),
             ping_s=self.settings.silence.ping_s,
@@ -187,23 +204,38 @@ class Pipeline:
         generation.start(self.tasks)
         return generation, CacheOutcome.MISS if use.read else CacheOutcome.BYPASS
 
-    def _prompt_tokens(self, ask: Ask) -> int:
+    def _fits_easily(self, ask: Ask) -> bool:
+        """Tell whether prompt and answer fit by far, so that the engine need not wait for a count.
+
+        Should they not after all, the engine refuses: it is asked not to cut.
+        """
+        window = self.window(ask.route.model)
+        if window is None:
+            return True
+        return ask.size / FEW_BYTES_PER_TOKEN + (ask.request.max_tokens or 1) <= window
+
+    def _measure(self, ask: Ask) -> Measure:
+        engine, model = ask.route.candidates[0]
+        return self.counts.estimate(ask.request, engine, model)
+
+    def _checked_tokens(self, ask: Ask) -> int:
         """Estimate the prompt; raises the overflow error only where even a low guess is too long.
 
-        In between the engine decides: it is asked to refuse, not to cut.
+        In between the engine decides.
         """
-        engine, model = ask.route.candidates[0]
-        measure = self.counts.estimate(ask.request, engine, model)
-        window = self.window(model)
+        measure = self._measure(ask)
+        window = self.window(ask.route.model)
         if window is not None and measure.least > window:
             raise prompt_too_long(measure.tokens, window)
         return measure.tokens
 
-    def _planner(self, ask: Ask, prompt_tokens: int) -> Callable[[EngineModel], ChatPlan]:
+    def _planner(self, ask: Ask, counted: int | None) -> Callable[[EngineModel], ChatPlan]:
         def plan(model: EngineModel) -> ChatPlan:
             window = self.window(model)
             wanted = ask.request.max_tokens or 1
-            left = wanted if window is None else max(1, window - prompt_tokens)
+            left = wanted
+            if window is not None and counted is not None:
+                left = max(1, window - counted)
             return ChatPlan(
                 request=ask.request,
                 model=model,

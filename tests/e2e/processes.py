@@ -29,7 +29,7 @@ def llmctl_command() -> list[str]:
 
 def base_environment(home: Path) -> dict[str, str]:
     """What any process of a test starts from: nothing of the operator's but the path."""
-    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START", "SYSTEMROOT")
+    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     home.mkdir(parents=True, exist_ok=True)
     return environment | {

@@ -13,6 +13,7 @@ from tests.emulators.ollama import (
     Cut,
     Delay,
     Recorded,
+    Stall,
     busy,
 )
 
@@ -25,7 +26,7 @@ LET_IT_BE_HEARD = Delay(0.3)
 async def test_an_answer_cut_in_the_middle_is_asked_for_again_whole(
     serve: Serve, claude: ClaudeCode
 ) -> None:
-    cut = Answer("Half of ", "an ans", LET_IT_BE_HEARD, Cut())
+    cut = Answer("Half of ", "an", LET_IT_BE_HEARD, Cut())
     async with scripted([cut, Answer("The whole answer.")]) as engine:
         proxy = await serve("--backend", f"ollama:{engine.url}")
 
@@ -100,10 +101,31 @@ async def test_an_engine_that_is_away_for_a_while_is_waited_for(
         variables = await proxy.client_variables()
         await engine.refuse()
 
-        asking = asyncio.ensure_future(claude.ask(proxy, "Say hello", variables=variables))
-        await proxy.ledger(rows=1)  # the first try has failed
-        await engine.listen()
-        result = await asking
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(claude.ask(proxy, "Say hello", variables=variables))
+            await proxy.rows(at_least=1)  # the first try has failed
+            await engine.listen()
 
+    result = asking.result()
     assert result.ok, result
     assert result.text == "Back again."
+
+
+async def test_a_restart_of_the_proxy_in_the_middle_of_an_answer(
+    serve: Serve, claude: ClaudeCode
+) -> None:
+    async with scripted([Answer("Half of ", Stall()), Answer("The whole answer.")]) as engine:
+        to_engine = ("--backend", f"ollama:{engine.url}")
+        proxy = await serve(*to_engine, home="kept", LLMCTL_SERVE_DRAIN_S="0.1")
+        variables = await proxy.client_variables()
+
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(claude.ask(proxy, "Say something", variables=variables))
+            await engine.until(lambda: len(engine.chats) == 1)
+            await proxy.stop()
+            await serve(*to_engine, "--port", proxy.url.rpartition(":")[2], home="kept")
+
+        result = asking.result()
+        assert result.ok, result
+        assert result.text == "The whole answer."
+        assert engine.closed == engine.chats[:1], "nobody was left to hear the first"

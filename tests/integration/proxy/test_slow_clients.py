@@ -15,6 +15,8 @@ from tests.integration.proxy.conftest import ask, text_of
 PIECE = "word " * 2000
 FLOOD = Answer(*[PIECE] * 1000)
 """Ten megabytes: more than the kernel's buffers take between two ends of a connection."""
+GREAT_FLOOD = Answer(*[PIECE] * 4000)
+"""More than they take on the whole way from the engine to the client."""
 
 
 @pytest.fixture
@@ -62,6 +64,7 @@ async def stats(proxy) -> dict:
 
 
 async def test_a_stream_nobody_takes_is_ended_and_the_engine_released(engine, start):
+    engine.script = GREAT_FLOOD
     async with start(f"ollama:{engine.url}", silence=Silence(stall_s=0.2)) as proxy:
         stalled = await Stalled.ask(proxy, ask(stream=True))
         await engine.until(lambda: len(engine.closed) == 1)
@@ -101,6 +104,7 @@ async def test_twenty_who_take_nothing_and_one_who_does(engine, start):
 
 async def test_those_who_take_nothing_stop_their_own_engine(engine, start):
     """Each has an answer of its own; what waits for them is bounded at every stage."""
+    engine.script = GREAT_FLOOD
     async with start(f"ollama:{engine.url}") as proxy:
         stalled = [await Stalled.ask(proxy, ask(f"question {n}", stream=True)) for n in range(20)]
         await engine.until(lambda: len(engine.active) == 20)

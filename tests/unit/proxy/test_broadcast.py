@@ -126,7 +126,7 @@ class Stage:
         self.generation = Generation(
             Composer(request(**fields), input_tokens=7),
             self.engine.open,
-            Expected(model_name="expected", prompt_tokens=7),
+            Expected(model_name="expected", count_prompt=lambda: 7),
             clock=clock or ManualClock(),
             ended=lambda generation, answering: self.ends.append((generation, answering)),
             ping_s=ping_s,

@@ -258,6 +258,17 @@ async def test_a_good_answer_is_kept_and_found_by_bytes_and_by_meaning(stage):
     assert stage.pipeline.recall(b"other") is not None
 
 
+async def test_the_digest_of_a_body_is_made_when_something_like_it_was_seen(stage):
+    assert stage.pipeline.raw_key("a", b"body") == b""
+    key = stage.pipeline.raw_key("a", b"body")
+    assert len(key) == 32
+    assert stage.pipeline.raw_key("b", b"body") not in (b"", key)
+    assert await stage.pipeline.lookup(stage.ask(), b"") is None
+    await stage.answer(stage.ask())
+    await stage.pipeline.lookup(stage.ask(), b"")
+    assert stage.pipeline.recall(b"") is None
+
+
 async def test_a_shortcut_leads_nowhere_once_the_model_has_changed(stage):
     await stage.answer(stage.ask())
     newer = msgspec.structs.replace(MODEL, digest="newer")
