@@ -18,6 +18,12 @@ CLIENT_FAMILIES = {
 }
 """Families of the client → the name it asks for, so that aliases of the proxy keep their effect."""
 _MOST_OUTPUT = 32000
+_RESERVED = 20000
+"""Most of an answer that the client keeps free for it."""
+_COMPACTION = 13000
+"""What the client keeps free besides."""
+_SUMMARY = 4096
+"""Least that is kept for the summary of a conversation, and the request for it."""
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
@@ -78,14 +84,18 @@ def claude_environment(
 def _context(tokens: int) -> dict[str, str]:
     """Return the window, which the client takes for 200,000 tokens unless told.
 
-    Compaction in time needs both window variables. The client reserves the longest answer, or
-    20,000 tokens if that is less, and refuses every prompt itself where nothing is left (seen with
-    2.1.197 at 16,384 tokens): so the longest answer is a quarter of the window.
+    Both variables are needed for compaction in time, and they are not the window itself: the client
+    (2.1.197, measured) compacts at their value less the longest answer, of which it counts 20,000
+    at most, less 13,000. With the window itself it would compact at 36,000 of 65,536 tokens, and on
+    every turn below 33,000. What is left above the threshold is for the summary.
     """
+    most_output = min(_MOST_OUTPUT, max(tokens // 4, 1))
+    threshold = tokens - max(min(_SUMMARY, tokens // 2), tokens // 8)
+    window = threshold + min(most_output, _RESERVED) + _COMPACTION
     return {
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(tokens),
-        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(tokens),
-        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(min(_MOST_OUTPUT, max(tokens // 4, 1))),
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(window),
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(window),
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(most_output),
     }
 
 

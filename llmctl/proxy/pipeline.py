@@ -255,14 +255,14 @@ class Pipeline:
                 del self._flights[ask.key]
             if generation.message is None or answering is None:
                 return
-            if generation.counted:
-                usage = generation.message.usage
-                reported = usage.input_tokens + usage.cache_read_input_tokens
-                self.counts.counter.learn(ask.request, answering.model, reported)
             same_model = answering.model.digest == ask.route.model.digest
             if keep and same_model and generation.complete and self._may_keep(generation):
                 self.answers.put(ask.key, generation.replay())
                 self._remember(ask, raw_key)
+            if generation.counted:
+                usage = generation.message.usage
+                reported = usage.input_tokens + usage.cache_read_input_tokens
+                self.counts.counter.learn(ask.request, answering.model, reported)
 
         return ended
 

@@ -7,6 +7,7 @@ guards them, since aiohttp documents neither.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 IDLE_S = 900.0
 """A kept-alive connection may stay idle this long: a person thinks between two turns."""
 MAX_CONNECTIONS = 1024
+UNSENT_BYTES = 128 * 1024
+"""What the kernel may hold for a client that takes nothing; left alone it takes megabytes."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -47,6 +50,7 @@ class Connection(RequestHandler):
         if front is not None and len(front.connections) > MAX_CONNECTIONS:
             self.force_close()
             return
+        _bound_unsent(transport)
         self._await_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -124,6 +128,13 @@ class Connection(RequestHandler):
             return error_response(ApiError(400, f"malformed HTTP request: {reason}"), close=True)
         log.error("unexpected failure while answering %r", request.path, exc_info=exc)
         return error_response(ApiError(500, "internal error in llmctl, see its log"), close=True)
+
+
+def _bound_unsent(transport: asyncio.BaseTransport) -> None:
+    """Let writes wait once so much has not left the machine; what is on its way is not limited."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 class Front(web.Server):

@@ -27,7 +27,7 @@ async def test_a_plain_answer_through_llmctl_claude(serve: Serve, claude: Claude
         assert len(engine.chats) == 1
     # the client believes what `llmctl claude` says about model and window
     assert list(result.value["modelUsage"]) == ["qwen3-coder:30b"]
-    assert result.value["modelUsage"]["qwen3-coder:30b"]["contextWindow"] == 65_536
+    assert result.value["modelUsage"]["qwen3-coder:30b"]["contextWindow"] == 86_728
 
 
 async def test_what_the_client_hears_is_a_whole_stream(serve: Serve, claude: ClaudeCode) -> None:
@@ -82,6 +82,6 @@ async def test_context_is_counted_without_asking_the_model(
         assert result.ok, result
         assert engine.chats == []
     assert "**Model:** qwen3-coder:30b" in result.text
-    assert "/ 65.5k" in result.text
+    assert "/ 86.7k" in result.text
     (tools,) = re.findall(r"\| System tools \| ([0-9.]+)k", result.text)
     assert 10 < float(tools) < 25

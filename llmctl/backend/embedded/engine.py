@@ -42,11 +42,12 @@ _POST_MORTEM_S = 0.5
 """How long a broken stream waits to learn whether the process behind it has died."""
 
 _SMALL_BYTES = 1_000_000_000
-_CALM = Sampling(temperature=0.2, repeat_penalty=1.1, repeat_last=256)
+_CALM = Sampling(temperature=0.0, repeat_penalty=1.1, repeat_last=256)
 """What very small models need to come to an end.
 
 Claude Code sends no temperature. With llama.cpp's defaults SmolLM2-135M was still talking after
-400 tokens in 6 of 12 answers to Claude Code's smallest "Say hello", with these in 0 of 12.
+400 tokens in 6 of 12 answers to Claude Code's smallest "Say hello"; with these it came to an end
+in 36 of 36, with a temperature of 0.2 in 32 of 36.
 """
 
 Connect = Callable[[str, str], Engine]

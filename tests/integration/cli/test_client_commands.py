@@ -134,7 +134,7 @@ class TestEnv:
         assert as_json["ANTHROPIC_BASE_URL"] == proxy.url
         assert as_json["ANTHROPIC_AUTH_TOKEN"] == token
         assert as_json["ANTHROPIC_MODEL"] == "qwen3-coder:30b"
-        assert as_json["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "32768"
+        assert as_json["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "49864"
 
     def test_other_shells(self, proxy, token):
         fish = llmctl("env", "--shell", "fish").stdout.splitlines()
@@ -161,7 +161,7 @@ class TestEnv:
         assert variables["ANTHROPIC_BASE_URL"] == no_proxy_answers
         assert variables["ANTHROPIC_AUTH_TOKEN"] == token
         assert variables["ANTHROPIC_MODEL"] == "qwen"
-        assert variables["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "4096"
+        assert variables["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "16072"
 
     def test_before_the_first_start_there_is_no_token(self, no_proxy_answers):
         assert "no token is known for" in llmctl("env").stderr
@@ -221,7 +221,7 @@ class TestClaude:
         assert f"ANTHROPIC_BASE_URL={proxy.url}" in lines
         assert f"ANTHROPIC_AUTH_TOKEN={token}" in lines
         assert "ANTHROPIC_API_KEY=" in lines
-        assert "CLAUDE_CODE_MAX_CONTEXT_TOKENS=32768" in lines
+        assert "CLAUDE_CODE_MAX_CONTEXT_TOKENS=49864" in lines
 
     def test_no_proxy_no_start(self, no_proxy_answers, client):
         found = llmctl("claude", "-p", "x")

@@ -24,7 +24,11 @@ class Served:
     """A running ``llmctl serve``, spoken to over HTTP only."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, url: str, home: Path, session: aiohttp.ClientSession
+        self,
+        process: asyncio.subprocess.Process,
+        url: str,
+        home: Path,
+        session: aiohttp.ClientSession,
     ) -> None:
         self.process = process
         self.url = url

@@ -31,8 +31,8 @@ def test_everything_the_client_is_told():
         "ANTHROPIC_DEFAULT_SONNET_MODEL": "middle",
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": "small",
         "CLAUDE_CODE_SUBAGENT_MODEL": "middle",
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "65536",
-        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "65536",
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "86728",
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "86728",
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "16384",
         "API_TIMEOUT_MS": "1200000",
         "API_FORCE_IDLE_TIMEOUT": "0",
@@ -45,6 +45,18 @@ def test_everything_the_client_is_told():
         "DISABLE_FEEDBACK_COMMAND": "1",
         "DISABLE_TELEMETRY": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("context", "threshold"),
+    [(4096, 2048), (8192, 4096), (32768, 28672), (65536, 57344), (262144, 229376)],
+)
+def test_the_client_compacts_close_to_the_end_of_the_window(context, threshold):
+    told = variables(context_tokens=context)
+    window = int(told["CLAUDE_CODE_AUTO_COMPACT_WINDOW"])
+    assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == str(window)
+    reserved = min(int(told["CLAUDE_CODE_MAX_OUTPUT_TOKENS"]), 20000) + 13000  # by the client
+    assert window - reserved == threshold
 
 
 def test_some_credential_is_always_there():
