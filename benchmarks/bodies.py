@@ -4,7 +4,7 @@ import random
 import time
 from typing import Any
 
-from tests.claude_shapes import encode, main_request, prose
+from tests.claude_shapes import encode, main_request, prose, user_turn
 
 SESSION = "f2b547e0-39ce-4115-9abf-d0948be9129d"
 """What stands in ``metadata`` for the session: 36 characters that occur once."""
@@ -27,9 +27,12 @@ def agent_request(size: int, *, stream: bool) -> dict[str, Any]:
 
 
 def never_seen(size: int, number: int) -> bytes:
-    """Return a streamed request whose last prompt is new: what a turn of an agent is."""
-    request = agent_request(size, stream=True)
-    request["messages"][0]["content"][-1]["text"] += f" ({number} at {time.time_ns()})"
+    """Return the streamed request of a second turn, of which only the last words are new."""
+    first = agent_request(size - 400, stream=True)
+    prompt = f"Now look at the next of them: {number} at {time.time_ns()}."
+    request = user_turn(first, "The first two look good.", prompt)
+    missing = size - len(encode(request))
+    request["messages"][-1]["content"][0]["text"] += "." * missing
     return encode(request)
 
 

@@ -150,7 +150,7 @@ class Generation:
         self.abandoned = False
         """Its last listener has left: nobody may join any more."""
         self.begun = False
-        """Whether anything at all was said, keep-alives included."""
+        """Whether anything at all was said, signs of life included."""
         self.first_content_at: float | None = None
         self.message: Message | None = None
         self._replay: Replay | None = None

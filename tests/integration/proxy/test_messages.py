@@ -271,10 +271,10 @@ async def test_incomplete_answers_are_not_kept(engine, proxy, script):
 
 
 async def test_a_stop_sequence_is_reported_and_releases_the_engine(engine, proxy):
-    engine.script = Answer("one E", "ND two", Stall())
-    _, _, message = await proxy.json(ask(stop_sequences=["END"]))
+    engine.script = Answer("one ST", "OP two", Stall())
+    _, _, message = await proxy.json(ask(stop_sequences=["STOP"]))
     assert message["content"][0]["text"] == "one "
-    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "STOP")
     await engine.until(lambda: len(engine.closed) == 1)
 
 
