@@ -60,7 +60,7 @@ class RedisStore:
         address: RedisAddress,
         *,
         clock: Clock,
-        budget_s: float = 0.01,
+        budget_s: float = 0.02,
         breaker: Breaker | None = None,
     ) -> None:
         self.breaker = breaker or Breaker()

@@ -104,7 +104,7 @@ class RedisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     host: str | None = None
     port: Port = 6379
     db: Annotated[int, Meta(ge=0)] = 0
-    budget_s: Seconds = 0.01
+    budget_s: Seconds = 0.02
     """Longest a request waits for Redis before it goes on without."""
     insecure: bool = False
     """Allow a password over plain TCP to another machine."""

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import socket
-import sys
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.processes import base_environment, llmctl_command, run
 from tests.emulators.ollama import Answer, Hold, OllamaEmulator
+from tests.integration.eventually import eventually
 from tests.integration.proxy.conftest import ask, parse, text_of
 
 PATIENCE_S = 30.0
@@ -84,8 +85,8 @@ async def serving(home: Path, engine: str, *, port: int = 0, **settings) -> Asyn
     try:
         async with aiohttp.ClientSession() as session:
             async with asyncio.timeout(PATIENCE_S):
-                yield_ = Served(process, (await _announced(process))["url"], home, session)
-            yield yield_
+                banner = await _announced(process)
+            yield Served(process, banner["url"], home, session)
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -240,9 +241,8 @@ async def test_everybody_is_not_let_in_without_a_token(llmctl_home, engine, addr
 async def test_it_starts_again_after_a_crash_and_knows_what_it_knew(llmctl_home, engine):
     gate = asyncio.Event()
     async with serving(llmctl_home, engine.url) as served:
-        async with asyncio.timeout(PATIENCE_S):
-            await _ask_until_hit(served)
-            await _written(llmctl_home)
+        await _ask_until_hit(served)
+        await _written(llmctl_home)
         async with open_stream(served, gate, engine) as reading:
             served.signal(signal.SIGKILL)
             with pytest.raises(aiohttp.ClientPayloadError):
@@ -267,15 +267,12 @@ async def _ask_until_hit(served: Served) -> None:
 
 async def _written(home: Path) -> None:
     """Wait until the answer is in the file: writes are queued, and a crash loses the queue."""
-    import sqlite3
 
-    while True:
-        with suppress(sqlite3.Error), closing(sqlite3.connect(home / "cache" / "answers.db")) as db:
-            tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master")]
-            sizes = [db.execute(f"SELECT count(*) FROM '{name}'").fetchone()[0] for name in tables]
-            if any(sizes):
-                return
-        await asyncio.sleep(0.01)
+    def kept() -> int:
+        with closing(sqlite3.connect(home / "cache" / "answers.db")) as db:
+            return db.execute("SELECT count(*) FROM entries").fetchone()[0]
+
+    await eventually(kept)
 
 
 # -- engines
