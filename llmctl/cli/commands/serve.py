@@ -161,20 +161,20 @@ def serve(  # noqa: PLR0913  one parameter per option
         "serve.port": port,
     }
 
-    def announce(banner: "ServeBanner") -> None:
-        from llmctl.render.banner import banner_document, banner_text
-
-        if as_json:
-            options.put(banner_document(banner))
-        elif not quiet:
-            options.say(banner_text(banner))
-
-    def talk(line: str) -> None:
-        if not quiet:
-            options.say(line)
-
     loaded = load(flags=flags, environ=os.environ, path=config)
 
     from llmctl.runtime import Runtime  # after what may be wrong: it brings in everything
 
-    Runtime(loaded, os.environ).serve(announce=announce, talk=talk)
+    Runtime(loaded, os.environ).serve(
+        announce=lambda banner: _announce(banner, as_json=as_json, quiet=quiet),
+        talk=lambda line: None if quiet else options.say(line),
+    )
+
+
+def _announce(banner: "ServeBanner", *, as_json: bool, quiet: bool) -> None:
+    from llmctl.render.banner import banner_document, banner_text
+
+    if as_json:
+        options.put(banner_document(banner))
+    elif not quiet:
+        options.say(banner_text(banner))

@@ -129,14 +129,17 @@ async def test_many_at_once_at_any_moment(engine, start):
             for client in clients:
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
-        await eventually(lambda: slots(proxy) == (0, 0))
-        await eventually(lambda: proxy.app._open == 0)
-        assert proxy.app.pipeline.running == 0
-        assert not proxy.app.pipeline._flights
-        assert proxy.app.health()["streams"] == 0
+        # requests of clients that are gone may still be on their way in
+        await eventually(lambda: nothing_left(proxy))
         await engine.until(lambda: not engine.active)
         engine.script = Answer("Hello")
         assert (await proxy.json(ask("at last")))[0] == 200
+
+
+def nothing_left(proxy) -> bool:
+    pipeline = proxy.app.pipeline
+    busy = (proxy.app._open, pipeline.running, len(pipeline._flights), *slots(proxy))
+    return not any(busy) and proxy.app.health()["streams"] == 0
 
 
 async def _ask(proxy, body) -> None:

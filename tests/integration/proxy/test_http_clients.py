@@ -129,6 +129,18 @@ async def test_an_answer_that_takes_longer_than_the_header_deadline(engine, star
         assert text_of(await streaming) == "some words"
 
 
+async def test_half_open_connections_are_closed_and_disturb_nobody(engine, start):
+    async with start(f"ollama:{engine.url}", serve_header_s=0.5) as proxy:
+        crowd = [await Wire.to(proxy) for _ in range(200)]
+        for number, wire in enumerate(crowd):
+            wire.writer.write(b"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"[: number % 40])
+        assert (await proxy.json(ask()))[0] == 200
+        assert all([await wire.closed() for wire in crowd])
+        assert (await proxy.json(ask()))[0] == 200
+        for wire in crowd:
+            wire.writer.close()
+
+
 # -- old clients
 
 

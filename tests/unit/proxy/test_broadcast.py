@@ -221,6 +221,38 @@ async def test_what_is_said_goes_straight_to_a_client_that_keeps_up():
     assert accumulated(client.stream)["content"] == [{"type": "text", "text": "token " * 5}]
 
 
+async def test_what_is_being_written_comes_before_what_is_said_meanwhile():
+    stage = Stage()
+    client = stage.start()
+    await settle()
+    client.flows.clear()
+    stage.engine.say("one ")
+    await settle()  # taken, and the write waits
+    stage.engine.say("two")
+    client.flows.set()  # heard by the engine's task first
+    stage.engine.say(done(), None)
+    await client.task
+    assert accumulated(client.stream)["content"] == [{"type": "text", "text": "one two"}]
+
+
+async def test_nothing_overtakes_what_waits():
+    listener = Stage().generation.join(frames=True)
+    straight: list[sse.Frame] = []
+    takes = False
+
+    def deliver(frames: list[sse.Frame]) -> bool:
+        straight.extend(frames if takes else [])
+        return takes
+
+    listener.deliver_with(deliver)
+    listener.push([b"one"], 3)
+    takes = True
+    listener.push([b"two"], 3)
+    assert (straight, listener.backlog) == ([], 6)
+    assert await listener.next() == [b"one", b"two"]
+    assert listener.backlog == 0
+
+
 async def test_a_listener_without_frames_only_waits_for_the_end():
     stage = Stage()
     client = stage.start()
