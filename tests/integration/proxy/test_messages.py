@@ -121,7 +121,7 @@ async def test_answers_survive_a_restart(engine, start):
 
 async def test_identical_requests_in_flight_are_one_generation(engine, proxy):
     gate = asyncio.Event()
-    engine.script = Answer("Hel", Hold(gate), "lo")
+    engine.script = Answer("He", Hold(gate), "llo")
     asking = [asyncio.create_task(proxy.events(ask())) for _ in range(10)]
     asking += [asyncio.create_task(proxy.json(ask())) for _ in range(10)]
     await engine.until(lambda: bool(engine.chats))
