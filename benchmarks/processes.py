@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
 TOKEN = "llmctl_" + "b" * 64
 """The proxy's token, given to it through the environment."""
 MEASURED, OTHERS = 0, 1
@@ -131,9 +130,9 @@ def llmctl_environment(home: str) -> dict[str, str]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return user and system CPU seconds a process has used; steps of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Return user and system CPU seconds of a process's threads, finer than its clock ticks."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
 
 
 def rss_mb(pid: int) -> float:

@@ -170,7 +170,7 @@ def in_turns(
 
 
 def pace(options: argparse.Namespace) -> None:
-    for streams, seconds in ((1, 10), (40, 4)):
+    for streams, seconds in ((1, 10), (40, 10)):
         tokens = PACE * seconds
         with targets("--tokens", str(tokens), "--rate", str(PACE)) as (_, bare, ours):
             rounds = in_turns(bare, ours, streams, options)

@@ -53,9 +53,10 @@ class Answers:
         is told apart by that, and the next turn of a conversation by its length.
         """
         clue = (len(body), hash(body[-_CLUE_BYTES:]))
-        known = self._clues.get(clue) is not None
+        if self._clues.get(clue) is not None:
+            return True
         self._clues.put(clue, True, cost=1, ttl_s=self._ttl_s)
-        return known
+        return False
 
     def shortcut(self, raw_key: bytes) -> Shortcut | None:
         """Return what an identical body was, if it was seen."""
@@ -71,13 +72,13 @@ class Answers:
 
     async def get(self, key: bytes) -> Replay | None:
         """Return the answer from memory or store; a value that cannot be read is a miss."""
-        replay = self._hot.get(key)
+        replay = self.hot(key)
         if replay is not None:
             return replay
         value = await self.store.get(key)
         if value is None:
             # Perhaps it was finished while the store was asked.
-            return self._hot.get(key)
+            return self.hot(key)
         return self._admit(key, value)
 
     def put(self, key: bytes, replay: Replay) -> None:

@@ -150,7 +150,7 @@ class MessagesEndpoint:
         body = await read_body(request, self._limits)
         use = cache_use(request.headers.get("Cache-Control"), enabled=pipeline.settings.cache)
         raw_key = pipeline.raw_key(record.tenant, body) if use.write else b""
-        if use.read and (known := pipeline.recall(raw_key)) is not None:
+        if use.read and (known := await pipeline.recall(raw_key)) is not None:
             shortcut, replay = known
             record.asked, record.stream = shortcut.asked, shortcut.stream
             return replay

@@ -95,15 +95,13 @@ class Pipeline:
             return b""
         return canonical.raw_key(self._secret, tenant=tenant, body=body)
 
-    def recall(self, raw_key: bytes) -> tuple[Shortcut, Replay] | None:
+    async def recall(self, raw_key: bytes) -> tuple[Shortcut, Replay] | None:
         """Return the answer to a body seen before, without parsing it."""
         shortcut = self.answers.shortcut(raw_key)
-        if shortcut is None:
+        if shortcut is None or not self._still_routed(shortcut):
             return None
-        replay = self.answers.hot(shortcut.key)
-        if replay is None or not self._still_routed(shortcut):
-            return None
-        return shortcut, replay
+        replay = await self.answers.get(shortcut.key)
+        return None if replay is None else (shortcut, replay)
 
     def _still_routed(self, shortcut: Shortcut) -> bool:
         try:

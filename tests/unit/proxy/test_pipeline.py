@@ -252,10 +252,10 @@ async def test_a_good_answer_is_kept_and_found_by_bytes_and_by_meaning(stage):
     ask = stage.ask()
     assert await stage.pipeline.lookup(ask, b"raw") is None
     await stage.answer(ask)
-    shortcut, replay = stage.pipeline.recall(b"raw")
+    shortcut, replay = await stage.pipeline.recall(b"raw")
     assert (shortcut.asked, shortcut.stream) == ("claude-x", False)
     assert (await stage.pipeline.lookup(ask, b"other")).message == replay.message
-    assert stage.pipeline.recall(b"other") is not None
+    assert await stage.pipeline.recall(b"other") is not None
 
 
 async def test_the_digest_of_a_body_is_made_when_something_like_it_was_seen(stage):
@@ -266,14 +266,14 @@ async def test_the_digest_of_a_body_is_made_when_something_like_it_was_seen(stag
     assert await stage.pipeline.lookup(stage.ask(), b"") is None
     await stage.answer(stage.ask())
     await stage.pipeline.lookup(stage.ask(), b"")
-    assert stage.pipeline.recall(b"") is None
+    assert await stage.pipeline.recall(b"") is None
 
 
 async def test_a_shortcut_leads_nowhere_once_the_model_has_changed(stage):
     await stage.answer(stage.ask())
     newer = msgspec.structs.replace(MODEL, digest="newer")
     stage.pool.route = Route(((Engine(), newer),))
-    assert stage.pipeline.recall(b"raw") is None
+    assert await stage.pipeline.recall(b"raw") is None
     assert not stage.kept(stage.ask())
 
 
