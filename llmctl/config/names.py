@@ -12,7 +12,21 @@ FLAGS = {
     "model.keep_alive": "--keep-alive",
     "model.name": "--model",
     "model.num_ctx": "--num-ctx",
+    "ollama.kv_cache_type": "--kv-cache-type",
     "redis.url": "--redis-url",
+    "rent.disk_gb": "--disk",
+    "rent.gpu": "--gpu",
+    "rent.gpu_count": "--gpus",
+    "rent.host": "--host",
+    "rent.idle_s": "--idle",
+    "rent.image": "--image",
+    "rent.max_price": "--max-price",
+    "rent.min_reliability": "--min-reliability",
+    "rent.provider": "--provider",
+    "rent.region": "--region",
+    "rent.spot": "--spot",
+    "rent.ttl_s": "--ttl",
+    "rent.volume": "--volume",
     "serve.auth": "--no-auth",
     "serve.listen": "--listen",
     "serve.port": "--port",
@@ -29,7 +43,14 @@ CUSTOMARY = {
 """Names that operators already use; a name of our own beats them."""
 
 NOT_SETTINGS = frozenset(
-    {"LLMCTL_AUTH_TOKEN", "LLMCTL_CLAUDE", "LLMCTL_CONFIG", "LLMCTL_DEBUG", "LLMCTL_HOME"}
+    {
+        "LLMCTL_AUTH_TOKEN",
+        "LLMCTL_CLAUDE",
+        "LLMCTL_CONFIG",
+        "LLMCTL_DEBUG",
+        "LLMCTL_HOME",
+        "LLMCTL_VAST_URL",
+    }
 )
 """Variables with our prefix that are read elsewhere."""
 

@@ -13,6 +13,8 @@ Bytes = Annotated[int, Meta(ge=0)]
 """A size; in files and variables also text such as ``"1GiB"``."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
+Price = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,6})?$")]
+"""Dollars as decimal text: a float would not be the price that was written."""
 
 
 class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +118,91 @@ class LedgerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     enabled: bool = True
 
 
+class RentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[rent]``: what ``up`` rents unless a profile or a flag says otherwise."""
+
+    provider: list[Literal["vast", "runpod", "host", "local"]] = []
+    """Markets to look at; empty for those whose key is there."""
+    gpu: str = "rtx4090"
+    gpu_count: AtLeastOne = 1
+    max_price: Price | None = None
+    """Dollars an hour for GPU and disk; without it what the card usually costs at most."""
+    region: str | None = None
+    min_reliability: Annotated[float, Meta(ge=0, le=1)] = 0.98
+    min_download_mbps: Annotated[float, Meta(ge=0)] = 500.0
+    spot: bool = False
+    ttl_s: Seconds = 8 * 3600.0
+    """The instance ends itself after this time, whatever happens here."""
+    idle_s: Seconds = 3600.0
+    """It also ends itself after this time without a request."""
+    disk_gb: AtLeastOne | None = None
+    """Without it, what the model needs and some room."""
+    volume: str | None = None
+    """RunPod network volume for the models; it is kept, and billed, until you delete it."""
+    image: str | None = None
+    """Container image with sshd; without it one that is known to work at the provider."""
+    host: str | None = None
+    """``user@address:port`` of a machine you have, for the provider ``host``."""
+
+
+class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[profile.NAME]``: a set of answers for ``up --profile NAME``; None leaves the default."""
+
+    description: str = ""
+    provider: list[Literal["vast", "runpod", "host", "local"]] | None = None
+    gpu: str | None = None
+    gpu_count: AtLeastOne | None = None
+    model: str | None = None
+    num_ctx: AtLeastOne | None = None
+    kv_cache_type: Literal["f16", "q8_0", "q4_0"] | None = None
+    parallel: AtLeastOne | None = None
+    max_price: Price | None = None
+    region: str | None = None
+    min_reliability: Annotated[float, Meta(ge=0, le=1)] | None = None
+    spot: bool | None = None
+    ttl_s: Seconds | None = None
+    idle_s: Seconds | None = None
+    disk_gb: AtLeastOne | None = None
+    volume: str | None = None
+    host: str | None = None
+
+
+class OllamaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[ollama]``: how the engine is installed on a rented machine."""
+
+    version: str = "0.33.0"
+    """Not below 0.17.1, which closed CVE-2026-7482."""
+    archive_url: str | None = None
+    """Another source of the archive (``.tar.zst`` or ``.tgz``), for mirrors."""
+    archive_sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """Its SHA-256; without one the pinned table must know the version."""
+    kv_cache_type: Literal["f16", "q8_0", "q4_0"] | None = None
+    parallel: AtLeastOne | None = None
+    insecure_registry: bool = False
+    """Pull models over plain HTTP: only for a registry on the machine itself."""
+
+
+class WaitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[wait]``: how long each phase of ``up`` may take, in seconds."""
+
+    poll_s: Seconds = 6.0
+    """Between two looks at an instance; RunPod allows 60 requests a minute."""
+    schedule_s: Seconds = 180.0
+    image_s: Seconds = 1200.0
+    image_still_s: Seconds = 600.0
+    """Without any change in what the provider says of the image."""
+    ssh_s: Seconds = 300.0
+    install_s: Seconds = 900.0
+    pull_still_s: Seconds = 300.0
+    """Without a byte of the model."""
+    load_s: Seconds = 900.0
+    """Until the model is in GPU memory and has answered once."""
+    gone_s: Seconds = 120.0
+    """Until a destroyed instance is proved absent."""
+    list_lag_s: Seconds = 60.0
+    """How long a new instance may be missing from the provider's list."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything, frozen, after flags, environment and file were merged."""
 
@@ -127,3 +214,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache: CacheConfig = CacheConfig()
     redis: RedisConfig = RedisConfig()
     ledger: LedgerConfig = LedgerConfig()
+    rent: RentConfig = RentConfig()
+    ollama: OllamaConfig = OllamaConfig()
+    wait: WaitConfig = WaitConfig()
+    profile: dict[str, ProfileConfig] = {}

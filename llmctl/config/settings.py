@@ -11,7 +11,9 @@ from llmctl.config import quantities
 from llmctl.config.schema import BackendConfig, Config
 
 BACKEND = "backend"
+PROFILE = "profile"
 _OF_ALL_BACKENDS = ("parallel", "queue")
+_PRICE = "max_price"
 _QUANTITIES: dict[str, Callable[[str], object]] = {
     "_s": quantities.seconds,
     "bytes": quantities.size,
@@ -37,9 +39,9 @@ def all_settings() -> dict[str, Setting]:
     defaults = Config()
     for section in fields(Config):
         default = getattr(defaults, section.name)
-        if section.name == BACKEND:
-            found.append(Setting(key=BACKEND, type=section.type, default=default))
-            found += _of_all_backends()
+        if not isinstance(default, Struct):  # a list or table of its own: [[backend]], [profile.X]
+            found.append(Setting(key=section.name, type=section.type, default=default))
+            found += _of_all_backends() if section.name == BACKEND else []
             continue
         found += [
             Setting(
@@ -69,6 +71,10 @@ def convert(setting: Setting, value: object) -> Any:
     textual = isinstance(value, str)
     if isinstance(value, str):
         value = _read(setting, value.strip())
+    elif setting.key == PROFILE and isinstance(value, dict):
+        value = {name: _profile(name, table) for name, table in value.items()}
+    elif setting.key.endswith(_PRICE):
+        value = _price(value)
     try:
         return msgspec.convert(value, setting.type, strict=not textual)
     except msgspec.ValidationError as failure:
@@ -86,6 +92,28 @@ def _read(setting: Setting, text: str) -> object:
     if isinstance(setting.default, dict):
         return _pairs(text)
     return text
+
+
+def _profile(name: str, table: object) -> object:
+    """Return one table of ``[profile]`` with its durations and prices as the schema has them."""
+    if not isinstance(table, dict):
+        return table
+    read = dict(table)
+    for key, value in table.items():
+        if key.endswith("_s") and isinstance(value, str):
+            try:
+                read[key] = quantities.seconds(value)
+            except ValueError as reason:
+                raise ValueError(f"{name}.{key}: {reason}") from None
+        elif key == _PRICE:
+            read[key] = _price(value)
+    return read
+
+
+def _price(value: object) -> object:
+    """Return a price that TOML holds as a number as the text it was written as."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return format(value, "g") if number else value
 
 
 def _parts(text: str) -> list[str]:

@@ -74,3 +74,78 @@ class DeadlineExceeded(LlmctlError):
 
     code = "deadline"
     exit_code = ExitCode.DEADLINE
+
+
+class NoCapacity(NotFound):
+    """No offer fits, or the one that did is gone."""
+
+    code = "no_capacity"
+
+
+class ProviderError(LlmctlError):
+    """A provider's API failed, refused, or said something that cannot be understood.
+
+    An answer that cannot be read is this, never an empty result.
+    """
+
+    code = "provider"
+    exit_code = ExitCode.REMOTE
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
+
+
+class OutcomeUnknown(ProviderError):
+    """The answer to a create was lost: there may be an instance, to be found by its label."""
+
+    code = "outcome_unknown"
+
+
+class InsufficientCredit(ProviderError):
+    """The account cannot pay for what was asked."""
+
+    code = "credit"
+
+
+class SshError(LlmctlError):
+    """The machine cannot be reached or logged in to, or the link broke."""
+
+    code = "ssh"
+    exit_code = ExitCode.REMOTE
+
+    def __init__(self, message: str, *, hint: str | None = None, terminal: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.terminal = terminal
+        """Whether trying again is pointless: a key was refused, or is not the pinned one."""
+
+
+class HostKeyChanged(SshError):
+    """The machine shows another host key than the pinned one; nothing was sent to it."""
+
+    code = "host_key"
+    exit_code = ExitCode.CREDENTIALS
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint, terminal=True)
+
+
+class RemoteFailed(LlmctlError):
+    """A command or service on the machine failed; the message holds its last lines."""
+
+    code = "remote"
+    exit_code = ExitCode.REMOTE
+
+
+class Cancelled(LlmctlError):
+    """The operator ended it; what it had made was cleaned up."""
+
+    code = "cancelled"
+    exit_code = ExitCode.INTERRUPTED
+
+
+class LeftoverInstance(LlmctlError):
+    """A paid instance may still be running; the message names it and the way to end it."""
+
+    code = "leftover"
+    exit_code = ExitCode.LEFTOVER

@@ -30,7 +30,7 @@ def protect(value: str) -> None:
 
 def redact(text: str) -> str:
     """Replace protected values and whatever looks like a token, key or password in a URL."""
-    for value in _known:
+    for value in sorted(_known, key=len, reverse=True):  # one may begin with another
         text = text.replace(value, MASK)
     return _SECRET_LIKE.sub(MASK, text)
 

@@ -28,10 +28,10 @@ def settings_document(config: Config, origins: Mapping[str, Origin] | None) -> s
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    """Return every value by dotted key, engines as one list under ``backend``."""
+    """Return every value by dotted key, engines and profiles under one key each."""
     found: dict[str, Any] = {}
     for section, content in msgspec.to_builtins(config).items():
-        if isinstance(content, dict):
+        if isinstance(getattr(config, section), msgspec.Struct):
             found |= {f"{section}.{key}": value for key, value in content.items()}
         else:
             found[section] = content

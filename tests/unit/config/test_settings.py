@@ -12,9 +12,35 @@ SETTINGS = all_settings()
 
 def test_every_field_of_the_schema_is_a_setting():
     for section, content in msgspec.to_builtins(Config()).items():
-        if section != "backend":
+        if section not in ("backend", "profile"):
             assert {f"{section}.{name}" for name in content} <= SETTINGS.keys()
-    assert {"backend", "backend.parallel", "backend.queue"} <= SETTINGS.keys()
+    assert {"backend", "backend.parallel", "backend.queue", "profile"} <= SETTINGS.keys()
+
+
+def test_profiles_are_read_with_durations_and_prices_as_people_write_them():
+    tables = {"night": {"gpu": "h100", "ttl_s": "10h", "max_price": 2.5}, "day": {"spot": True}}
+    found = convert(SETTINGS["profile"], tables)
+    assert (found["night"].ttl_s, found["night"].max_price) == (36000, "2.5")
+    assert (found["day"].spot, found["day"].gpu) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"ttl_s": "soon"}, "night.ttl_s: expected a duration"),
+        ({"gpuu": "h100"}, "unknown field `gpuu`"),
+        ({"max_price": True}, "expected `str"),
+        ("h100", "expected `object`"),
+    ],
+)
+def test_profiles_that_cannot_be_used_say_why(table, reason):
+    with pytest.raises(ValueError, match=reason):
+        convert(SETTINGS["profile"], {"night": table})
+
+
+def test_prices_are_kept_as_they_were_written():
+    assert convert(SETTINGS["rent.max_price"], 0.35) == "0.35"
+    assert convert(SETTINGS["rent.max_price"], "1.10") == "1.10"
 
 
 def test_flags_and_customary_names_belong_to_settings():

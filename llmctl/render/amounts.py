@@ -1,0 +1,54 @@
+"""Money, sizes, rates and durations as people read them."""
+
+from llmctl.core.money import MicroUsd
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def usd(amount: MicroUsd | None) -> str:
+    """Return dollars with cents, small amounts with four places: ``$1.24``, ``$0.0003``."""
+    if amount is None:
+        return "-"
+    dollars = amount / 1_000_000
+    if amount == 0 or abs(dollars) >= 0.01:
+        return f"${dollars:.2f}"
+    return f"${dollars:.4f}"
+
+
+def per_hour(amount: MicroUsd | None) -> str:
+    """Return a price an hour: ``$0.342/h``."""
+    return "-" if amount is None else f"${amount / 1_000_000:.3f}/h"
+
+
+def size(count: float) -> str:
+    """Return bytes in decimal units, as disks and networks count: ``18.6 GB``."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+
+
+def rate(bytes_per_s: float) -> str:
+    """Return a transfer rate: ``84.0 MB/s``."""
+    return f"{size(bytes_per_s)}/s"
+
+
+def clock(seconds: float) -> str:
+    """Return a running time: ``4:07``, ``1:04:07``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units: ``3 h 12 min``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,1 @@
+"""Everything that goes over SSH, and what it finds there; all of paramiko lives here."""
