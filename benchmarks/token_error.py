@@ -173,11 +173,13 @@ def rendered(request: MessagesRequest) -> str:
 # -- the tables ----------------------------------------------------------------------------------
 
 
-def errors(counter: TokenCounter, some: list[Sample], *, learn: bool) -> dict[str, list[float]]:
+def errors(
+    counter: TokenCounter, some: list[Sample], *, learn: bool, hurry: bool = False
+) -> dict[str, list[float]]:
     """Count ``some`` and return errors as shares of the truth, by kind."""
     found: dict[str, list[float]] = {}
     for sample in some:
-        count = counter.count(sample.request, MODEL)
+        count = counter.measure(sample.request, MODEL, hurry=hurry).tokens
         found.setdefault(sample.kind, []).append(count / sample.tokens - 1)
         if learn:
             counter.learn(sample.request, MODEL, sample.tokens)
@@ -209,6 +211,8 @@ def compare(vocabulary: Vocabulary, some: list[Sample]) -> None:
         counter = fresh(source)
         errors(counter, some[:third], learn=True)
         state = counter.export_state()
+        hurried = errors(counter, some[third:], learn=False, hurry=True)
+        table(f"{title}, {third} reported, in a hurry", hurried)
         table(f"{title}, {third} reported", errors(counter, some[third:], learn=False))
         counter = fresh(source)
         counter.load_state(state)

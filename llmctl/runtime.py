@@ -22,7 +22,13 @@ from llmctl.cache.store import Store
 from llmctl.config.addresses import reachable
 from llmctl.config.load import Loaded
 from llmctl.config.schema import BackendConfig, Config
-from llmctl.config.secrets import Secret, TokenStore, install_secret, token_from_environment
+from llmctl.config.secrets import (
+    Secret,
+    TokenStore,
+    engine_key_from_environment,
+    install_secret,
+    token_from_environment,
+)
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import ConfigError, LlmctlError
 from llmctl.core.model import BackendState, ServeBanner
@@ -101,7 +107,8 @@ class Runtime:
         if kind == "ollama":
             return OllamaEngine(url, timeouts=timeouts)
         if kind == "openai":
-            return OpenAIEngine(url, timeouts=timeouts)
+            key = engine_key_from_environment(self._environ)
+            return OpenAIEngine(url, timeouts=timeouts, api_key=key.reveal() if key else None)
         return self._embedded(talk)
 
     def _embedded(self, talk: Talk) -> Engine:

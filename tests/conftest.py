@@ -8,6 +8,8 @@ import pytest
 SCRUBBED_PREFIXES = (
     "LLMCTL_",
     "REDIS_",
+    "RUNPOD_",
+    "VAST_",
     "OLLAMA_",
     "ANTHROPIC_",
     "CLAUDE_",

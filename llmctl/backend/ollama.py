@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from llmctl.backend.address import engine_address
 from llmctl.backend.base import Answer
-from llmctl.backend.http import EngineHttp, Reply, decoded
+from llmctl.backend.http import Connector, EngineHttp, Reply, decoded
 from llmctl.config.schema import TimeoutConfig
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
@@ -18,7 +17,6 @@ from llmctl.protocol.errors import ApiError
 from llmctl.protocol.ollama import encode_chat
 from llmctl.protocol.ollama_stream import OllamaDecoder
 
-DEFAULT_PORT = 11434
 MAX_VOCABULARY_BYTES = 32 * 1024 * 1024
 """Vocabularies of a quarter of a million tokens come to some 10 MB."""
 VOCABULARY_S = 30.0
@@ -72,13 +70,18 @@ _NOTHING_SHOWN = _Shown()
 
 
 class OllamaEngine:
-    """``Engine`` on an Ollama server. ``url`` may be any form of ``OLLAMA_HOST``."""
+    """``Engine`` on an Ollama server at ``url``, as ``config.addresses`` writes it.
+
+    ``connector`` as in ``EngineHttp``.
+    """
 
     kind = "ollama"
 
-    def __init__(self, url: str, *, timeouts: TimeoutConfig) -> None:
-        self._http = EngineHttp(engine_address(url, default_port=DEFAULT_PORT), timeouts)
-        self.name = f"{self.kind}:{self._http.address}"
+    def __init__(
+        self, url: str, *, timeouts: TimeoutConfig, connector: Connector | None = None
+    ) -> None:
+        self._http = EngineHttp(url, timeouts, connector=connector)
+        self.name = f"{self.kind}:{url}"
         self._shown: dict[str, _Shown] = {}
 
     async def discover(self) -> list[EngineModel]:

@@ -8,17 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from llmctl.backend.address import engine_address
 from llmctl.backend.base import Answer
 from llmctl.backend.http import EngineHttp, Reply, decoded
 from llmctl.config.schema import TimeoutConfig
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
-from llmctl.protocol.errors import ApiError
+from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.protocol.openai import encode_chat
 from llmctl.protocol.openai_stream import OpenAIDecoder
 
-DEFAULT_PORT = 8080
 COUNT_S = 10.0
 """Counting renders and tokenizes a prompt of megabytes at worst."""
 MAX_TOKENS_BYTES = 32 * 1024 * 1024
@@ -91,14 +89,19 @@ _TEMPLATE_FIELDS = frozenset(
 
 
 class OpenAIEngine:
-    """``Engine`` on an OpenAI-compatible server. ``url`` may end in ``/v1`` or not."""
+    """``Engine`` on an OpenAI-compatible server.
+
+    ``url`` is ``http(s)://host[:port][/prefix]`` without a slash at its end, with ``/v1`` or not.
+    ``api_key`` is sent as a bearer token.
+    """
 
     kind = "openai"
 
     def __init__(self, url: str, *, timeouts: TimeoutConfig, api_key: str | None = None) -> None:
-        address = engine_address(url, default_port=DEFAULT_PORT).removesuffix("/v1")
+        address = url.removesuffix("/v1")
         self._http = EngineHttp(address, timeouts, api_key=api_key)
         self.name = f"{self.kind}:{address}"
+        self._has_key = api_key is not None
         self._flavour: Flavour | None = None
         self._counts = True
 
@@ -156,6 +159,10 @@ class OpenAIEngine:
 
     async def _list(self) -> list[_Listed]:
         reply = await self._http.get("/v1/models")
+        if reply.status == 401:
+            which = "refuses the key it was sent" if self._has_key else "asks for a key"
+            message = f"the engine at {self._http.address} {which} (LLMCTL_BACKEND_API_KEY)"
+            raise overloaded(message)
         return decoded(reply, _decode_listing, source=f"{self._http.address}/v1/models").data or []
 
     async def _props(self, listed: list[_Listed]) -> _Props:

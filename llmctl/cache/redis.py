@@ -285,11 +285,24 @@ class RedisStore:
         try:
             await self._client.set(_name(key), value, px=ttl_ms)
         except Exception as failure:  # noqa: BLE001 - whatever a broken server makes the client raise
-            # reads have a breaker of their own: a full or read-only Redis still answers them
+            # reads have a breaker of their own: a full or read-only Redis still answers them, and
+            # one that does not is told of there
             self._failed_writes += 1
-            self._writing.begin(f"nothing new is cached: {self._explain(failure)[0]}")
+            if self._writing.detail or await self._still_answers():
+                self._writing.begin(f"nothing new is cached: {self._explain(failure)[0]}")
         else:
             self._writing.end()
+
+    async def _still_answers(self) -> bool:
+        """Tell whether reads work, with the breaker told as well."""
+        if not self.breaker.closed:
+            return False
+        try:
+            await self._mget([PROBE])
+        except Exception as failure:  # noqa: BLE001 - whatever a broken server makes the client raise
+            self._read_failed(failure)
+            return False
+        return True
 
     def _explain(self, failure: Exception) -> tuple[str, bool]:
         """Say what is wrong in one clause, and whether it may heal by itself."""

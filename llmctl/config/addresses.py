@@ -5,6 +5,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 OLLAMA = "http://127.0.0.1:11434"
 _OLLAMA_PORT = 11434
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  replaced here
+_IN_NO_HOST = frozenset("\\<>\"'%")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -23,14 +24,28 @@ def backend_url(text: str) -> str:
 def ollama_url(text: str) -> str:
     """Return the URL a client uses for a value of ``OLLAMA_HOST``; raises ``ValueError``.
 
-    Ollama's own rules: port 11434 where neither scheme nor port is given. A wildcard, which tells
-    the server to listen everywhere, is the loopback address for its clients.
+    Ollama's own rules: quotes around it count for nothing, the port is 11434 where neither scheme
+    nor port is given. A wildcard, which tells the server to listen everywhere, is the loopback
+    address for its clients.
     """
-    text = text.strip()
+    text = text.strip().strip("\"'")
     if "://" in text:
         return _http_url(text)
     parts = _split(f"http://127.0.0.1{text}" if text.startswith(":") else f"http://{text}")
     return _http_url(_joined(parts, parts.port or _OLLAMA_PORT))
+
+
+def shown(address: str) -> str:
+    """Return an address that cannot be used as it may be repeated: without what may be a password.
+
+    Whatever stands before an ``@`` goes, up to the scheme or the kind of engine.
+    """
+    head, at, place = address.rpartition("@")
+    if not at:
+        return address
+    kept = "//" if "//" in head else ":"
+    start, mark, _ = head.partition(kept)
+    return f"{start}{mark}…@{place}"
 
 
 def redis_url(text: str) -> tuple[str, str]:
@@ -78,6 +93,8 @@ def _http_url(text: str) -> str:
         raise ValueError("expected an address that starts with http:// or https://")
     if not parts.hostname:
         raise ValueError("expected an address with a host name, as in http://127.0.0.1:8080")
+    if any(letter.isspace() or letter in _IN_NO_HOST for letter in parts.hostname):
+        raise ValueError(f"{parts.hostname!r} is not a host name")
     if parts.username or parts.password:
         raise ValueError("an engine's address cannot carry a user name or a password")
     if parts.query or parts.fragment:

@@ -177,7 +177,7 @@ def _backend_url(text: str, origin: Origin, environ: Mapping[str, str]) -> str:
         return addresses.backend_url(text)
     except ValueError as reason:
         raise ConfigError(
-            f"backend cannot be {text!r} ({origin}): {reason}",
+            f"backend cannot be {addresses.shown(text)!r} ({origin}): {reason}",
             hint="llmctl serve --backend ollama:http://127.0.0.1:11434",
         ) from None
 

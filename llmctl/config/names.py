@@ -45,6 +45,7 @@ CUSTOMARY = {
 NOT_SETTINGS = frozenset(
     {
         "LLMCTL_AUTH_TOKEN",
+        "LLMCTL_BACKEND_API_KEY",
         "LLMCTL_CLAUDE",
         "LLMCTL_CONFIG",
         "LLMCTL_DEBUG",

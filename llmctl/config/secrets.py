@@ -22,6 +22,7 @@ from llmctl.core.paths import make_private
 log = logging.getLogger(__name__)
 
 TOKEN_PREFIX = "llmctl_"  # noqa: S105  what secret scanners look for, not a secret
+ENGINE_KEY = "LLMCTL_BACKEND_API_KEY"
 TENANT = "local"
 """Tenant of the token that llmctl makes for its own user."""
 _KEY_BYTES = 32
@@ -141,14 +142,25 @@ class TokenStore:
 
 def token_from_environment(environ: Mapping[str, str]) -> Secret | None:
     """Return ``LLMCTL_AUTH_TOKEN``; raises ``AuthError`` where it cannot be sent in a header."""
-    text = environ.get("LLMCTL_AUTH_TOKEN", "").strip()
+    hint = "export LLMCTL_AUTH_TOKEN=llmctl_$(openssl rand -hex 32)"
+    return _from_environment("LLMCTL_AUTH_TOKEN", environ, hint=hint)
+
+
+def engine_key_from_environment(environ: Mapping[str, str]) -> Secret | None:
+    """Return ``LLMCTL_BACKEND_API_KEY``, which engines behind ``openai:`` are sent.
+
+    Raises ``AuthError`` where it cannot be sent in a header.
+    """
+    hint = f"export {ENGINE_KEY}=… with the key the engine was started with"
+    return _from_environment(ENGINE_KEY, environ, hint=hint)
+
+
+def _from_environment(name: str, environ: Mapping[str, str], *, hint: str) -> Secret | None:
+    text = environ.get(name, "").strip()
     if not text:
         return None
     if not _is_sendable(text):
-        raise AuthError(
-            "LLMCTL_AUTH_TOKEN holds characters that cannot be sent in a header",
-            hint="export LLMCTL_AUTH_TOKEN=llmctl_$(openssl rand -hex 32)",
-        )
+        raise AuthError(f"{name} holds characters that cannot be sent in a header", hint=hint)
     return Secret(text)
 
 

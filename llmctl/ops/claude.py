@@ -10,6 +10,10 @@ from msgspec import Struct
 from llmctl.core.errors import NotFound
 
 INSTALL = "npm install -g @anthropic-ai/claude-code"
+LEAST_CONTEXT = 24_000
+"""Tokens below which the client cannot work: instructions and tools alone take some 20,000."""
+SMALL = "--bare"
+"""The client's option that leaves most of them out: its smallest request takes about 1,000."""
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -36,6 +40,17 @@ def find_client(environ: Mapping[str, str]) -> str:
             hint="unset LLMCTL_CLAUDE, or give the path of the claude command",
         )
     raise NotFound("there is no claude command on PATH", hint=INSTALL)
+
+
+def too_small(context_tokens: int, arguments: Sequence[str]) -> str:
+    """Say that the window does not hold the client's own prompt, and the way out; else nothing."""
+    if context_tokens >= LEAST_CONTEXT or SMALL in arguments:
+        return ""
+    return (
+        f"the context served is {context_tokens:,} tokens, and Claude Code's instructions and "
+        f"tools alone take about 20,000: use llmctl claude {SMALL}, or serve a model with a "
+        f"context of {LEAST_CONTEXT:,} or more (llmctl serve --num-ctx 65536)"
+    )
 
 
 def plan_launch(

@@ -1,12 +1,15 @@
 """The variables that make Claude Code behave with a local model."""
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
 from llmctl.config.addresses import host_of, is_local
 from llmctl.config.schema import Config, TimeoutConfig
 from llmctl.config.secrets import Secret
+from llmctl.core.errors import ConfigError
 
 DEFAULT_MODEL = "qwen3-coder"
 DEFAULT_CONTEXT = 65536
@@ -38,12 +41,27 @@ class Served(Struct, frozen=True, kw_only=True):
 
 def assume(config: Config, url: str) -> Served:
     """Say what a proxy with this configuration would most likely offer, without asking."""
-    model = config.model.name or DEFAULT_MODEL
+    embedded = bool(config.backend) and {"embedded"} == {one.url for one in config.backend}
+    own, trained = _embedded_model(config) if embedded else (DEFAULT_MODEL, None)
+    wanted = config.model.num_ctx or DEFAULT_CONTEXT
     return Served(
         url=url,
-        models=dict.fromkeys(CLIENT_FAMILIES, model),
-        context_tokens=config.model.num_ctx or DEFAULT_CONTEXT,
+        models=dict.fromkeys(CLIENT_FAMILIES, config.model.name or own),
+        context_tokens=min(wanted, trained or wanted),
     )
+
+
+def _embedded_model(config: Config) -> tuple[str, int | None]:
+    """Return the name of the model that the embedded engine serves, and the context it knows."""
+    from llmctl.backend.embedded.gguf import read_gguf
+    from llmctl.backend.embedded.weights import SMOLLM2, SMOLLM2_CONTEXT
+
+    if config.embedded.gguf is None:
+        return Path(SMOLLM2.file_name).stem, SMOLLM2_CONTEXT
+    path = Path(config.embedded.gguf).expanduser()
+    with contextlib.suppress(ConfigError):
+        return path.stem, read_gguf(path).context_length
+    return path.stem, None
 
 
 def claude_environment(

@@ -5,6 +5,7 @@ tell from a stored key what was asked. Every part is preceded by its length: no 
 of parts have the same bytes.
 """
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 
@@ -14,18 +15,19 @@ from llmctl.protocol.anthropic import MessagesRequest, Tool
 from llmctl.protocol.dialogue import numbered
 from llmctl.protocol.remembered import Remembered
 
-ANSWER_TAG = b"llmctl answer 1"
+ANSWER_TAG = b"llmctl answer 2"
 """Changes with the layout below or with the normal form, so that old entries are not found."""
 RAW_TAG = b"llmctl raw 1"
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def _written(tools: list[Tool]) -> msgspec.Raw:
-    return msgspec.Raw(_encode(tools))
+def _digest_of(tools: list[Tool]) -> str:
+    return hashlib.sha256(_encode(tools)).hexdigest()
 
 
-_tools = Remembered(_written)
+_tools = Remembered(_digest_of)
+"""Stands for tools in what is hashed: they are most of it, and the same in every request."""
 
 
 def answer_key(

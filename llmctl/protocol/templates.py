@@ -27,6 +27,8 @@ class Markup(Struct, frozen=True, kw_only=True):
     begin: str = ""
     """Before a message; ``{role}`` is its role."""
     end: str = ""
+    default_system: str = ""
+    """Written as the system message where there are tools and none is given."""
     result_role: str = "user"
     result: str = "{text}"
     """A tool result within its message."""
@@ -58,7 +60,7 @@ def markup_of(model: EngineModel, special_tokens: frozenset[str]) -> Markup:
 
 def system_segment(text: str, markup: Markup) -> str:
     """Return the beginning of the system message, up to where tools are written."""
-    return markup.begin.format(role="system") + text
+    return markup.begin.format(role="system") + (text or markup.default_system)
 
 
 def tools_segment(tools: list[Tool], markup: Markup) -> str:
@@ -189,9 +191,14 @@ def _xml_call(call: Call) -> str:
     return f"\n<tool_call>\n<function={call.name}>{arguments}\n</function>\n</tool_call>"
 
 
+_QWEN3_CODER_SYSTEM = (
+    "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
+)
+
 QWEN3_CODER = msgspec.structs.replace(
     CHATML,
     exact=True,
+    default_system=_QWEN3_CODER_SYSTEM,
     results_share=True,
     tool=_xml_tool,
     tool_instructions=186,
@@ -199,5 +206,7 @@ QWEN3_CODER = msgspec.structs.replace(
     before_calls="\n",
 )
 
-QWEN3_CODER_TEXT = msgspec.structs.replace(TEXT, tool=_xml_tool, call=_xml_call)
+QWEN3_CODER_TEXT = msgspec.structs.replace(
+    TEXT, default_system=_QWEN3_CODER_SYSTEM, tool=_xml_tool, call=_xml_call
+)
 """The same without a vocabulary."""

@@ -37,6 +37,8 @@ class Measure(NamedTuple):
     """Best guess, a little more where it is unsure."""
     least: int
     """It is all but certainly no shorter."""
+    sampled: bool
+    """Whether of some new text only a part was read."""
 
 
 class TokenCounter:
@@ -67,16 +69,22 @@ class TokenCounter:
         """Return the prompt tokens of a request in normal form, as the engine will report them."""
         return self.measure(request, model).tokens
 
-    def measure(self, request: MessagesRequest, model: EngineModel) -> Measure:
-        """Return ``count``, and the least that the prompt can be."""
+    def measure(
+        self, request: MessagesRequest, model: EngineModel, *, hurry: bool = False
+    ) -> Measure:
+        """Return ``count``, and the least that the prompt can be.
+
+        In a ``hurry`` long new texts are only sampled; new tools are counted all the same.
+        """
         tokens = self._of(model)
-        prompt = tokens.prompt(request, model)
+        prompt = tokens.prompt(request, model, hurry=hurry)
         forecast = tokens.forecast(prompt)
         images = prompt.images * IMAGE_TOKENS
         doubt = forecast.variance**0.5
         return Measure(
             tokens=max(1, round(forecast.tokens + CAUTION * doubt) + images),
             least=max(1, int(forecast.tokens - CERTAINTY * doubt)),
+            sampled=prompt.sampled,
         )
 
     def learn(self, request: MessagesRequest, model: EngineModel, reported: int) -> None:

@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 _FORMAT = b"\x01"
 _HEADER = struct.Struct(">cd")
 _RAW_KEYS = 20_000
-_CLUE_BYTES = 1024
 _ENTRY_OVERHEAD = 400
 
 
@@ -40,23 +39,11 @@ class Answers:
 
     def __init__(self, store: Store, *, memory_bytes: int, ttl_s: float, clock: Clock) -> None:
         self.store = store
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
+        """How long an answer is kept."""
         self._clock = clock
         self._hot: Lru[bytes, Replay] = Lru(max_cost=memory_bytes, clock=clock)
         self._raw: Lru[bytes, Shortcut] = Lru(max_cost=_RAW_KEYS, clock=clock)
-        self._clues: Lru[tuple[int, int], bool] = Lru(max_cost=_RAW_KEYS, clock=clock)
-
-    def reminds(self, body: bytes) -> bool:
-        """Tell whether a body of this length with this end was asked about before.
-
-        Claude Code names the session at the end of a body: the same request in another session
-        is told apart by that, and the next turn of a conversation by its length.
-        """
-        clue = (len(body), hash(body[-_CLUE_BYTES:]))
-        if self._clues.get(clue) is not None:
-            return True
-        self._clues.put(clue, True, cost=1, ttl_s=self._ttl_s)
-        return False
 
     def shortcut(self, raw_key: bytes) -> Shortcut | None:
         """Return what an identical body was, if it was seen."""
@@ -64,7 +51,7 @@ class Answers:
 
     def remember(self, raw_key: bytes, shortcut: Shortcut) -> None:
         """Keep the way from a raw body to its key."""
-        self._raw.put(raw_key, shortcut, cost=1, ttl_s=self._ttl_s)
+        self._raw.put(raw_key, shortcut, cost=1, ttl_s=self.ttl_s)
 
     def hot(self, key: bytes) -> Replay | None:
         """Return the answer if it is in memory."""
@@ -88,14 +75,13 @@ class Answers:
         except (OverflowError, RecursionError, UnicodeEncodeError) as failure:
             log.info("an answer is not kept: %s", failure)
             return
-        self.store.put(key, value, ttl_s=self._ttl_s)
-        self._keep(key, replay, self._ttl_s)
+        self.store.put(key, value, ttl_s=self.ttl_s)
+        self._keep(key, replay, self.ttl_s)
 
     async def clear(self) -> int:
         """Forget everything; returns how many entries the store held."""
         self._hot.clear()
         self._raw.clear()
-        self._clues.clear()
         return await self.store.clear()
 
     def _admit(self, key: bytes, value: bytes) -> Replay | None:
@@ -107,7 +93,7 @@ class Answers:
         except (struct.error, msgspec.MsgspecError, ValueError, RecursionError):
             return None
         # Clocks of several machines differ: nothing lives longer than it would from now on.
-        left_s = min(stored_at - self._clock.now(), 0.0) + self._ttl_s
+        left_s = min(stored_at - self._clock.now(), 0.0) + self.ttl_s
         if not left_s > 0:
             return None
         self._keep(key, replay, left_s)

@@ -21,6 +21,7 @@ from llmctl.protocol.events import Event
 from llmctl.protocol.message import Replay
 from llmctl.protocol.sse import Frame
 from llmctl.protocol.stream import Composer
+from llmctl.protocol.tokens import Measure
 from llmctl.proxy.silence import SILENCE
 
 BACKLOG_BYTES = 128 * 1024
@@ -87,15 +88,16 @@ class Listener:
         self._generation.drained()
         return frames
 
-    async def first(self, within_s: float) -> None:
-        """Wait until something was said or the end has come, at most ``within_s`` seconds."""
+    async def first(self, within_s: float) -> bool:
+        """Wait until something was said or the end has come; False if not in ``within_s``."""
         if self._pending or self._generation.ended:
-            return
+            return True
         try:
             async with asyncio.timeout(within_s):
                 await self._wait()
         except TimeoutError:
-            return
+            return False
+        return True
 
     async def end(self) -> None:
         """Wait for the end of the generation."""
@@ -114,8 +116,8 @@ class Expected(Struct, frozen=True, kw_only=True):
     """What ``message_start`` says before the engine has said anything."""
 
     model_name: str
-    count_prompt: Callable[[], int]
-    """Estimates the prompt's tokens; called when somebody needs to know, and once."""
+    measure: Callable[[bool], Measure]
+    """Estimates the prompt when somebody needs to know; in a hurry, if it is given True."""
 
 
 class Generation:
@@ -134,7 +136,7 @@ class Generation:
         self.model_name = expected.model_name
         """The one that is expected to answer, then the one that does."""
         self._expected = expected
-        self._prompt_tokens: int | None = None
+        self._measure: Measure | None = None
         self._composer = composer
         self._open_engine = open_engine
         self._clock = clock
@@ -159,12 +161,12 @@ class Generation:
         self.counted = False
         """Whether the engine itself has counted the prompt."""
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Estimate of the prompt, for ``message_start``."""
-        if self._prompt_tokens is None:
-            self._prompt_tokens = self._expected.count_prompt()
-        return self._prompt_tokens
+    def prompt_tokens(self, *, hurry: bool = False) -> int:
+        """Estimate the prompt; worked out anew only where it was in a hurry and no longer is."""
+        measure = self._measure
+        if measure is None or (measure.sampled and not hurry):
+            measure = self._measure = self._expected.measure(hurry)
+        return measure.tokens
 
     def replay(self) -> Replay:
         """Return the finished answer, rendered once for everybody who wants it whole."""
@@ -252,7 +254,7 @@ class Generation:
         done = chunks[-1].done if chunks else None
         self.counted = done is not None and done.prompt_tokens is not None
         if not self.counted:
-            composer.input_tokens = self.prompt_tokens
+            composer.input_tokens = self.prompt_tokens()
         closing = composer.finish()
         self.message = composer.message(answering.model.name)
         self._say(closing)

@@ -40,10 +40,12 @@ class TokenCounts:
             counter.load_state(_decode_state(learned.read_bytes()))
         self._fetching: dict[str, asyncio.Task[Any]] = {}
 
-    def estimate(self, request: MessagesRequest, engine: Engine, model: EngineModel) -> Measure:
+    def estimate(
+        self, request: MessagesRequest, engine: Engine, model: EngineModel, *, hurry: bool
+    ) -> Measure:
         """Return prompt tokens at once, with whatever is known about the model by now."""
         self._want_vocabulary(engine, model)
-        return self.counter.measure(request, model)
+        return self.counter.measure(request, model, hurry=hurry)
 
     async def exact(self, request: MessagesRequest, route: Route) -> int:
         """Return the best count there is: the engine's own, else by its vocabulary."""

@@ -26,6 +26,9 @@ from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Ask, Pipeline
 from llmctl.proxy.responses import EVENT_STREAM, JSON, body_response
 
+HURRY_S = 0.002
+"""An engine that says something so soon does not wait until all of a new text is counted."""
+
 
 class Record:
     """What the ledger will say about one request; filled in as it becomes known."""
@@ -149,7 +152,7 @@ class MessagesEndpoint:
         pipeline = self._pipeline
         body = await read_body(request, self._limits)
         use = cache_use(request.headers.get("Cache-Control"), enabled=pipeline.settings.cache)
-        raw_key = pipeline.raw_key(record.tenant, body) if use.write else b""
+        raw_key = pipeline.repeats.key(record.tenant, body) if use.write else b""
         if use.read and (known := await pipeline.recall(raw_key)) is not None:
             shortcut, replay = known
             record.asked, record.stream = shortcut.asked, shortcut.stream
@@ -196,8 +199,10 @@ class MessagesEndpoint:
         # The engine is asked in the next two turns of the loop, and works while we count.
         for _ in range(2):
             await asyncio.sleep(0)
-        prompt_tokens = generation.prompt_tokens
-        await listener.first(self._silence.grace_s)
+        prompt_tokens = generation.prompt_tokens(hurry=True)
+        if not await listener.first(HURRY_S):
+            prompt_tokens = generation.prompt_tokens()
+            await listener.first(self._silence.grace_s - HURRY_S)
         if generation.error is not None and not generation.begun:
             raise generation.error
         response = _begin(request, EVENT_STREAM, record)

@@ -3,6 +3,7 @@
 Nothing in here knows HTTP responses; ``messages`` turns what this decides into them.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -24,6 +25,7 @@ from llmctl.protocol.tokens import Measure
 from llmctl.proxy.answers import Answers, Shortcut
 from llmctl.proxy.broadcast import Expected, Generation
 from llmctl.proxy.counting import TokenCounts
+from llmctl.proxy.repeats import Repeats
 from llmctl.proxy.silence import SILENCE, Silence
 
 DEFAULT_NUM_CTX = 65_536
@@ -76,6 +78,7 @@ class Pipeline:
         self.answers = answers
         self.counts = counts
         self.settings = settings
+        self.repeats = Repeats(secret, ttl_s=answers.ttl_s, clock=clock)
         self._secret = secret
         self._clock = clock
         self._flights: dict[bytes, Generation] = {}
@@ -84,16 +87,6 @@ class Pipeline:
         """The generations; nothing else runs in here."""
 
     # -- cached answers --------------------------------------------------------------------------
-
-    def raw_key(self, tenant: str, body: bytes) -> bytes:
-        """Return the digest under which exactly these bytes are remembered.
-
-        Empty for a body that nothing like was seen of: it cannot be known, and a digest costs an
-        eighth of a hit.
-        """
-        if not self.answers.reminds(body):
-            return b""
-        return canonical.raw_key(self._secret, tenant=tenant, body=body)
 
     async def recall(self, raw_key: bytes) -> tuple[Shortcut, Replay] | None:
         """Return the answer to a body seen before, without parsing it."""
@@ -183,14 +176,14 @@ class Pipeline:
         flight = self._flights.get(ask.key) if use.read else None
         if flight is not None and not (flight.abandoned or flight.ended):
             return flight, CacheOutcome.SHARED
-        counted = None if self._fits_easily(ask) else self._checked_tokens(ask)
-        plan = self._planner(ask, counted)
+        checked = None if self._fits_easily(ask) else self._checked(ask)
+        plan = self._planner(ask, checked)
         generation = Generation(
             Composer(ask.request),
             lambda: self.pool.open(ask.route, plan, background=not ask.request.tools),
             Expected(
                 model_name=ask.route.model.name,
-                count_prompt=lambda: counted or self._measure(ask).tokens,
+                measure=lambda hurry: checked or self._measure(ask, hurry=hurry),
             ),
             clock=self._clock,
             ended=self._ender(ask, raw_key, keep=use.write),
@@ -212,11 +205,11 @@ class Pipeline:
             return True
         return ask.size / FEW_BYTES_PER_TOKEN + (ask.request.max_tokens or 1) <= window
 
-    def _measure(self, ask: Ask) -> Measure:
+    def _measure(self, ask: Ask, *, hurry: bool = False) -> Measure:
         engine, model = ask.route.candidates[0]
-        return self.counts.estimate(ask.request, engine, model)
+        return self.counts.estimate(ask.request, engine, model, hurry=hurry)
 
-    def _checked_tokens(self, ask: Ask) -> int:
+    def _checked(self, ask: Ask) -> Measure:
         """Estimate the prompt; raises the overflow error only where even a low guess is too long.
 
         In between the engine decides.
@@ -225,15 +218,15 @@ class Pipeline:
         window = self.window(ask.route.model)
         if window is not None and measure.least > window:
             raise prompt_too_long(measure.tokens, window)
-        return measure.tokens
+        return measure
 
-    def _planner(self, ask: Ask, counted: int | None) -> Callable[[EngineModel], ChatPlan]:
+    def _planner(self, ask: Ask, checked: Measure | None) -> Callable[[EngineModel], ChatPlan]:
         def plan(model: EngineModel) -> ChatPlan:
             window = self.window(model)
             wanted = ask.request.max_tokens or 1
             left = wanted
-            if window is not None and counted is not None:
-                left = max(1, window - counted)
+            if window is not None and checked is not None:
+                left = max(1, window - checked.tokens)
             return ChatPlan(
                 request=ask.request,
                 model=model,
@@ -260,7 +253,9 @@ class Pipeline:
             if generation.counted:
                 usage = generation.message.usage
                 reported = usage.input_tokens + usage.cache_read_input_tokens
-                self.counts.counter.learn(ask.request, answering.model, reported)
+                # New text is counted at the latest here: not before the client has its answer.
+                learn = self.counts.counter.learn
+                asyncio.get_running_loop().call_soon(learn, ask.request, answering.model, reported)
 
         return ended
 

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from llmctl.protocol.errors import ApiError
+from llmctl.proxy.framing import Framing
 from llmctl.proxy.responses import error_response
 from llmctl.proxy.silence import SILENCE
 
@@ -33,10 +34,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_header_deadline", "_header_s", "_stall_check", "_stall_s")
+    __slots__ = ("_framing", "_header_deadline", "_header_s", "_stall_check", "_stall_s")
 
     def __init__(self, front: "Front", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(front, loop=loop, **options)
+        self._framing = Framing()
         self._header_s = front.header_s
         self._header_deadline: asyncio.TimerHandle | None = None
         self._stall_s = front.stall_s
@@ -61,14 +63,16 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         before = self._request_count
         super().data_received(data)
-        if self._request_count > before:
+        begun = self._request_count > before
+        if begun:
             self._headers_complete()
-        elif self._header_deadline is None and self._idle:
+        self._framing.follow(data, self._messages[-1] if begun else None)
+        if self._framing.half_head and self._header_deadline is None:
             self._await_headers()
 
     @property
     def _idle(self) -> bool:
-        """Whether the next bytes begin a request; those of a body come while one is handled."""
+        """Whether nothing is being answered."""
         return self._waiter is not None and not self._waiter.done()
 
     def _await_headers(self) -> None:
@@ -83,6 +87,9 @@ class Connection(RequestHandler):
         self._header_deadline = None
         if self._idle:
             self.force_close()
+        elif self._framing.half_head:
+            # it came behind a request that is still being answered
+            self._await_headers()
 
     def pause_writing(self) -> None:
         """More is to be sent than the client takes at the moment."""

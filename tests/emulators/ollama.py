@@ -20,6 +20,17 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.emulators.ollama_refusals import (
+    busy,
+    missing,
+    out_of_memory,
+    overflow,
+    refuse_body,
+    refuse_format,
+    refuse_images,
+    refuse_options,
+    xml_error,
+)
 from tests.emulators.server import (
     Answer,
     Call,
@@ -94,46 +105,6 @@ class Model:
     digest: str = "06c1097efce0431c2045fe7b2e5108366e43bee1b4603a7aded8f21689e90bca"
     size: int = 18_556_699_314
     renderer: str = "qwen3-coder"
-
-
-# ---------------------------------------------------------------------------- faults of /api/chat
-
-
-def overflow(prompt_tokens: int, num_ctx: int) -> HttpError:
-    """The prompt is too long and ``truncate`` is false: llama-server's JSON inside a string."""
-    message = (
-        f"request ({prompt_tokens} tokens) exceeds the available context size ({num_ctx} tokens), "
-        "try increasing it"
-    )
-    inner = {
-        "error": {
-            "code": 400,
-            "message": message,
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": prompt_tokens,
-            "n_ctx": num_ctx,
-        }
-    }
-    return HttpError(400, {"error": json.dumps(inner, separators=(",", ":"))})
-
-
-def missing(name: str) -> HttpError:
-    return HttpError(404, {"error": f"model '{name}' not found"})
-
-
-def busy() -> HttpError:
-    text = "server busy, please try again.  maximum pending requests exceeded"
-    return HttpError(503, {"error": text})
-
-
-def out_of_memory() -> HttpError:
-    text = "llama-server process has terminated: cudaMalloc failed: out of memory"
-    return HttpError(500, {"error": text})
-
-
-def xml_error() -> HttpError:
-    text = "XML syntax error on line 5: element <parameter> closed by </function>"
-    return HttpError(500, {"error": text})
 
 
 def estimate(body: dict[str, Any]) -> int:
@@ -279,6 +250,11 @@ class OllamaEmulator(Emulator):
         if refusal is not None:
             return json_response(refusal.body, refusal.status)
         self._load(body)
+        if not body.get("messages"):
+            return json_response(self._only_loaded(body))
+        refusal = self._refuse_prompt(body)
+        if refusal is not None:
+            return json_response(refusal.body, refusal.status)
         scripted = self.next_scripted(recorded)
         if isinstance(scripted, Reset):
             reset(request)
@@ -290,6 +266,8 @@ class OllamaEmulator(Emulator):
         return await self._whole(body, scripted)
 
     def _refuse(self, body: dict[str, Any]) -> HttpError | None:
+        if (misfit := refuse_body(body)) is not None:
+            return misfit
         asked = body.get("model") or ""
         if not asked:
             return HttpError(400, {"error": "model is required"})
@@ -303,11 +281,24 @@ class OllamaEmulator(Emulator):
             return HttpError(400, {"error": f"{full} does not support tools"})
         if body.get("think") and "thinking" not in model.capabilities:
             return HttpError(400, {"error": f'"{asked}" does not support thinking'})
-        num_ctx = self._num_ctx(body, model)
-        tokens = self.count(body)
-        if tokens > num_ctx and body.get("truncate") is False:
+        return refuse_options(body.get("options") or {})
+
+    def _refuse_prompt(self, body: dict[str, Any]) -> HttpError | None:
+        """Return what only shows with the model loaded."""
+        model = self._find(body["model"])
+        assert model is not None
+        refusal = refuse_format(body.get("format")) or refuse_images(body, model.capabilities)
+        tokens, num_ctx = self.count(body), self._num_ctx(body, model)
+        if refusal is None and tokens > num_ctx and body.get("truncate") is False:
             return overflow(tokens, num_ctx)
-        return None
+        return refusal
+
+    def _only_loaded(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a body without messages, streamed or not: one object."""
+        reason = "unload" if body.get("keep_alive") == 0 else "load"
+        message = {"role": "assistant", "content": ""}
+        done = {"message": message, "done": True, "done_reason": reason}
+        return {"model": body["model"], "created_at": CREATED_AT, **done}
 
     def _num_ctx(self, body: dict[str, Any], model: Model) -> int:
         options = body.get("options") or {}

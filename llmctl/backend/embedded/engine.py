@@ -19,12 +19,12 @@ import msgspec
 
 from llmctl.backend.base import Answer, Engine, Unreachable
 from llmctl.backend.embedded.child import Child, LoadFailed, spawn
-from llmctl.backend.embedded.gguf import Gguf, read_gguf
+from llmctl.backend.embedded.gguf import Gguf, read_gguf, read_vocabulary
 from llmctl.backend.embedded.sizing import Size, compute_threads, free_memory, size_for
 from llmctl.backend.embedded.worker import Sampling, WorkerSettings
 from llmctl.config.schema import EmbeddedConfig
 from llmctl.core.clock import Clock, SystemClock
-from llmctl.core.errors import BackendError, LlmctlError
+from llmctl.core.errors import BackendError, ConfigError, LlmctlError
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
@@ -128,6 +128,7 @@ class EmbeddedEngine:
                 name=self._model.name,
                 digest=self._model.digest,
                 family=self._model.architecture,
+                renderer="jinja",  # the file's own template, not one of Ollama's
                 context_length=found.context_length or self._size.context_per_slot,
             )
             for found in await client.discover()
@@ -149,9 +150,12 @@ class EmbeddedEngine:
         """Return the exact prompt tokens, None while the engine is away."""
         return await self._client.count(request, model) if self._client and self._child else None
 
-    async def vocabulary(self, model: EngineModel) -> dict[str, Any] | None:
-        """Return what the server says of its tokenizer; raises ``ApiError`` while it is away."""
-        return await self._serving()[0].vocabulary(model)
+    async def vocabulary(self, _model: EngineModel) -> dict[str, Any] | None:
+        """Return what the model file says of its tokenizer; the process is not needed for it."""
+        try:
+            return await asyncio.to_thread(read_vocabulary, self._model.path)
+        except ConfigError as exc:
+            raise ApiError(500, exc.message) from exc
 
     async def close(self) -> None:
         """End the process and wait until it is gone."""

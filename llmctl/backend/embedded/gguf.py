@@ -1,4 +1,4 @@
-"""The header of a GGUF file: just enough to refuse a wrong file and to size the context.
+"""The header of a GGUF file: what refuses a wrong file, sizes the context and counts tokens.
 
 Layout as the GGUF specification gives it (versions 2 and 3, little-endian).
 """
@@ -33,6 +33,7 @@ _STRING, _ARRAY = 8, 9
 _MOST_ENTRIES = 100_000
 _LONGEST_STRING = 64 * 1024 * 1024
 _FINGERPRINTED = 1024 * 1024
+_VOCABULARY = "tokenizer.ggml."
 
 
 class Gguf(Struct, frozen=True, kw_only=True):
@@ -81,7 +82,24 @@ def read_gguf(path: Path) -> Gguf:
     )
 
 
-def _metadata(file: BinaryIO, path: Path) -> dict[str, Any]:
+def read_vocabulary(path: Path) -> dict[str, Any]:
+    """Return the ``tokenizer.ggml.`` entries of ``path``, lists and all, as Ollama hands them out.
+
+    Takes 0.12 s for 150,000 tokens: to be run in a thread. Raises ``ConfigError`` where the file
+    cannot be read (any more).
+    """
+    try:
+        with path.open("rb") as file:
+            metadata = _metadata(file, path, wanted=_VOCABULARY)
+    except OSError as exc:
+        raise ConfigError(f"the model {path} cannot be read: {exc.strerror or exc}") from exc
+    except (struct.error, ValueError, OverflowError, RecursionError) as exc:
+        raise _broken(path, "its header is cut short or damaged") from exc
+    return {key: value for key, value in metadata.items() if key.startswith(_VOCABULARY)}
+
+
+def _metadata(file: BinaryIO, path: Path, *, wanted: str | None = None) -> dict[str, Any]:
+    """Read the entries; lists of strings only of keys that begin with ``wanted``, others empty."""
     magic = file.read(4)
     if magic != MAGIC:
         raise _broken(path, f"it begins with {magic!r} and not with {MAGIC!r}")
@@ -90,12 +108,14 @@ def _metadata(file: BinaryIO, path: Path) -> dict[str, Any]:
         raise _broken(path, f"its GGUF version is {version}; 2 and 3 are supported")
     if entries > _MOST_ENTRIES:
         raise _broken(path, f"its header claims {entries} entries")
-    return dict(_entry(file) for _ in range(entries))
+    return dict(_entry(file, wanted) for _ in range(entries))
 
 
-def _entry(file: BinaryIO) -> tuple[str, Any]:
+def _entry(file: BinaryIO, wanted: str | None) -> tuple[str, Any]:
     key = _text(file)
     (kind,) = struct.unpack("<I", file.read(4))
+    if kind == _ARRAY:
+        return key, _array(file, strings=wanted is not None and key.startswith(wanted))
     return key, _value(file, kind)
 
 
@@ -103,16 +123,19 @@ def _value(file: BinaryIO, kind: int) -> Any:
     if kind == _STRING:
         return _text(file)
     if kind == _ARRAY:
-        return _array(file)
+        return _array(file, strings=False)
     if kind not in _SCALARS:
         raise struct.error(f"unknown value type {kind}")
     form = struct.Struct("<" + _SCALARS[kind])
     return form.unpack(file.read(form.size))[0]
 
 
-def _array(file: BinaryIO) -> list[Any]:
-    """Read an array; vocabularies are long and not needed, so strings are skipped."""
+def _array(file: BinaryIO, *, strings: bool) -> list[Any]:
+    """Read an array; ``strings`` are skipped where not wanted, for vocabularies are long."""
     kind, length = struct.unpack("<IQ", file.read(12))
+    if kind == _STRING and strings:
+        # as JSON would have it: what is not UTF-8 in a token becomes U+FFFD
+        return [_exactly(file, _length(file)).decode(errors="replace") for _ in range(length)]
     if kind == _STRING:
         for _ in range(length):
             file.seek(_length(file), 1)

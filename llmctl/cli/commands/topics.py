@@ -35,6 +35,8 @@ Read beside them, because operators have them already (LLMCTL_... beats them):
 
 Not settings:
   LLMCTL_AUTH_TOKEN   the token of the proxy, instead of the one it makes itself
+  LLMCTL_BACKEND_API_KEY
+                      the key that engines behind openai: ask for (vLLM's --api-key)
   LLMCTL_CONFIG       path of the configuration file
   LLMCTL_HOME         one directory for configuration, data, cache, log and state
   LLMCTL_CLAUDE       the Claude Code client that `llmctl claude` starts

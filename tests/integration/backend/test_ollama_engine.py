@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from llmctl.backend.base import Unreachable
-from llmctl.backend.http import watched_socket
+from llmctl.backend.http import READ_BYTES, watched_socket
 from llmctl.backend.ollama import MAX_VOCABULARY_BYTES, OllamaEngine
+from llmctl.config.addresses import ollama_url
 from llmctl.config.schema import TimeoutConfig
 from llmctl.protocol.anthropic import MessagesRequest, Turn
 from llmctl.protocol.engine import ChatPlan, EngineModel
@@ -103,6 +104,17 @@ async def test_what_has_arrived_comes_as_one_list(emu, engine_at) -> None:
     assert "".join(chunk.text for chunks in rest for chunk in chunks) == "bcdefgh"
     assert all(rest)
     assert len(rest) < 7
+
+
+async def test_an_engine_that_is_faster_than_we_are_waits(emu, engine_at) -> None:
+    emu.script = Answer(*["word " * 20] * 20_000)
+    sizes = []
+    async for chunks in engine_at(emu.url).chat(plan()):
+        sizes.append(sum(len(chunk.text) for chunk in chunks))
+        for _ in range(20):  # the engine writes on, as far as it is read
+            await asyncio.sleep(0)
+    assert sum(sizes) == 2_000_000
+    assert max(sizes) < 3 * READ_BYTES
 
 
 async def test_a_line_of_megabytes_is_whole(emu, engine_at) -> None:
@@ -254,7 +266,7 @@ async def test_something_that_is_not_http(engine_at) -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         with pytest.raises(ApiError, match="does not speak HTTP|closed the connection"):
-            await text_of(engine_at(f"127.0.0.1:{port}"))
+            await text_of(engine_at(f"http://127.0.0.1:{port}"))
 
 
 async def test_silence_before_the_first_token_has_a_limit(emu, engine_at) -> None:
@@ -411,7 +423,7 @@ async def test_a_connection_that_breaks_in_a_short_answer_is_told(engine_at) -> 
     port = server.sockets[0].getsockname()[1]
     async with server:
         with pytest.raises(Unreachable, match="broke off its answer"):
-            await engine_at(f"127.0.0.1:{port}").discover()
+            await engine_at(f"http://127.0.0.1:{port}").discover()
 
 
 async def test_no_connection_in_time_is_not_tried_twice(engine_at) -> None:
@@ -466,7 +478,7 @@ async def test_discovery_does_not_wait_for_ever(emu, engine_at) -> None:
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", ":{}", "0.0.0.0:{}", "http://localhost:{}/"])
 async def test_every_form_of_ollama_host_reaches_it(emu, engine_at, form) -> None:
-    engine = engine_at(form.format(emu.port))
+    engine = engine_at(ollama_url(form.format(emu.port)))
     [found] = await engine.discover()
     assert found.name == "qwen3-coder:30b"
     assert emu.requests[0].headers["Host"] in {f"127.0.0.1:{emu.port}", f"localhost:{emu.port}"}

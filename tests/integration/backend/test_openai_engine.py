@@ -100,11 +100,19 @@ async def test_an_answer_arrives_with_thinking_calls_and_counts(engine_at, flavo
     assert (done.reason, done.prompt_tokens, done.completion_tokens) == ("tool_calls", 31, 5)
 
 
-@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
+@pytest.mark.parametrize("suffix", ["", "/v1"])
 async def test_the_address_may_name_the_version_or_not(emu, engine_at, suffix) -> None:
     engine = engine_at(emu.url + suffix)
     assert engine.name == f"openai:{emu.url}"
     assert await text_of(engine) == "Hello there."
+
+
+@pytest.mark.parametrize(("key", "told"), [(None, "asks for a key"), ("wrong", "refuses the key")])
+async def test_an_engine_that_wants_another_key(emu, engine_at, key, told) -> None:
+    emu.faults = {"/v1/models": HttpError(401, {"error": "Unauthorized"})}
+    with pytest.raises(ApiError, match=rf"{emu.url} {told}.*LLMCTL_BACKEND_API_KEY") as caught:
+        await engine_at(emu.url, api_key=key).discover()
+    assert "wrong" not in caught.value.message
 
 
 async def test_a_key_goes_with_every_request(emu, engine_at) -> None:

@@ -115,6 +115,24 @@ async def test_killed_and_restarted(store, valkey):
     assert store.status().failed_reads == 3
 
 
+async def test_an_outage_is_warned_of_once_whoever_meets_it_first(store, valkey, caplog):
+    valkey.kill()
+    for number in range(QUEUE):
+        store.put(b"%d" % number, b"value", ttl_s=600)
+    await eventually(lambda: not store.breaker.closed)
+    assert store.status().failed_writes
+    assert await read(store, 20) == [None] * 20
+    assert "requests go on without it" in store.status().detail
+    valkey.start(keep_port=True)
+    store.put(b"k", b"value", ttl_s=600)
+    await eventually(lambda: store.status().healthy)
+    await eventually(lambda: valkey.calls("set") > 0)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert told[0].startswith(f"Redis at {valkey.url} ")
+    assert told[1] == f"Redis at {valkey.url} works again"
+
+
 async def test_restarted_between_two_reads(store, valkey):
     """Every pooled connection is dead, and the server is already back."""
     valkey.restart()

@@ -214,7 +214,7 @@ class TestClaude:
     def test_it_becomes_the_client(self, proxy, token, client, arguments):
         found = llmctl("claude", *arguments, ANTHROPIC_API_KEY="sk-ant-else")
         lines = found.stdout.splitlines()
-        assert found.returncode == 42
+        assert (found.returncode, found.stderr) == (42, "")
         assert [line for line in lines if line.startswith("argument:")] == [
             f"argument:{argument}" for argument in arguments
         ]
@@ -222,6 +222,13 @@ class TestClaude:
         assert f"ANTHROPIC_AUTH_TOKEN={token}" in lines
         assert "ANTHROPIC_API_KEY=" in lines
         assert "CLAUDE_CODE_MAX_CONTEXT_TOKENS=49864" in lines
+
+    def test_a_window_too_small_for_it_is_told_before(self, proxy, client, monkeypatch):
+        monkeypatch.setitem(MODEL, "max_input_tokens", 8192)
+        found = llmctl("claude", "-p", "x")
+        assert found.returncode == 42
+        assert found.stderr.startswith("warning: the context served is 8,192 tokens, and Claude")
+        assert llmctl("claude", "--bare", "-p", "x").stderr == ""
 
     def test_no_proxy_no_start(self, no_proxy_answers, client):
         found = llmctl("claude", "-p", "x")

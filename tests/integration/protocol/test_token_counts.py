@@ -101,13 +101,15 @@ def requests() -> list[MessagesRequest]:
 
 
 async def test_the_small_models_vocabulary_counts_as_the_model(small_model: Path) -> None:
-    vocabulary = Vocabulary.from_ollama_show(read_tokenizer(small_model))
-    assert vocabulary is not None
     counter = TokenCounter()
     async with running(small_model) as (engine, tokenize):
+        (model,) = await engine.discover()
+        info = await engine.vocabulary(model)
+        assert info is not None
+        vocabulary = Vocabulary.from_ollama_show(info)
+        assert vocabulary is not None
         for text in ("", "Hello world", CORPUS, Path(json.__file__).read_text(), jumble(9)):
             assert vocabulary.count(text) == await tokenize(text)
-        (model,) = await engine.discover()
         counter.install(model.digest, vocabulary)
         for request in requests():
             exact = await engine.count(request, model)

@@ -405,6 +405,9 @@ async def test_what_the_engine_counted_is_learned_and_kept(engine, start):
         guess = await count(proxy)
         engine.script = Answer("Hi", prompt_tokens=guess + 5)
         await proxy.json(ask("How long is this?"))
+        assert guess < await count(proxy) <= guess + 5
+        for _ in range(5):
+            await proxy.json(ask("How long is this?"), **{"cache-control": "no-cache"})
         assert await count(proxy) == guess + 5
     async with start(f"ollama:{engine.url}") as proxy:
         assert await count(proxy) > guess

@@ -7,6 +7,7 @@ from llmctl.config.addresses import (
     ollama_url,
     reachable,
     redis_url,
+    shown,
 )
 
 
@@ -17,6 +18,8 @@ from llmctl.config.addresses import (
         ("ollama:http://10.0.0.5:11434/", "ollama:http://10.0.0.5:11434"),
         ("ollama:gpu-box", "ollama:http://gpu-box:11434"),
         ("openai:https://host/v1", "openai:https://host/v1"),
+        ("openai:https://host/v1/", "openai:https://host/v1"),
+        (" openai:HTTP://0.0.0.0:8000/ ", "openai:http://127.0.0.1:8000"),
         ("embedded", "embedded"),
     ],
 )
@@ -37,6 +40,9 @@ def test_engines_in_one_form(text, expected):
         ("openai:http://me:secret@host", "cannot carry a user name"),
         ("openai:http://host/?key=1", "cannot carry a query"),
         ("ollama:http://host:99999", "port is not a number"),
+        ("ollama:host:port", "port is not a number"),
+        ("ollama:http://[::1", "Invalid IPv6 URL"),
+        ("ollama:my host:80", "'my host' is not a host name"),
     ],
 )
 def test_engines_that_are_none(text, reason):
@@ -47,7 +53,11 @@ def test_engines_that_are_none(text, reason):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("", "http://127.0.0.1:11434"),
         ("127.0.0.1", "http://127.0.0.1:11434"),
+        ("  'http://127.0.0.1:11434/'  ", "http://127.0.0.1:11434"),
+        ("GPU-Box:11434/ollama", "http://gpu-box:11434/ollama"),
+        ("[::1]", "http://[::1]:11434"),
         ("0.0.0.0", "http://127.0.0.1:11434"),
         ("0.0.0.0:8080", "http://127.0.0.1:8080"),
         (":8080", "http://127.0.0.1:8080"),
@@ -58,6 +68,19 @@ def test_engines_that_are_none(text, reason):
 )
 def test_every_form_of_ollama_host(text, expected):
     assert ollama_url(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("openai:http://me:s3cret@host:1", "openai:http://…@host:1"),
+        ("openai:http://me:s3/cr@et@host:1", "openai:http://…@host:1"),
+        ("ollama:me:s3cret@host", "ollama:…@host"),
+        ("openai:localhost:8000", "openai:localhost:8000"),
+    ],
+)
+def test_what_may_be_a_password_is_not_repeated(written, told):
+    assert shown(written) == told
 
 
 def test_redis_password_leaves_the_url():

@@ -164,6 +164,14 @@ class TestBackends:
             (2, 256),
         ]
 
+    def test_a_password_in_an_address_is_not_repeated(self, environ):
+        error = failure(environ, backend=["openai:http://me:s3cret@host:1"])
+        assert "backend cannot be 'openai:http://…@host:1' (--backend)" in error.message
+        assert "s3cret" not in error.message
+
+    def test_the_engines_key_is_no_setting(self, environ):
+        assert load(flags={}, environ={**environ, "LLMCTL_BACKEND_API_KEY": "sesame"}).config
+
     def test_unknown_kinds_are_refused_with_an_example(self, environ):
         error = failure(environ, backend=["http://127.0.0.1"])
         assert "backend cannot be 'http://127.0.0.1' (--backend)" in error.message

@@ -10,7 +10,13 @@ from hashlib import sha256
 import msgspec
 import pytest
 
-from llmctl.config.secrets import Secret, TokenStore, install_secret, token_from_environment
+from llmctl.config.secrets import (
+    Secret,
+    TokenStore,
+    engine_key_from_environment,
+    install_secret,
+    token_from_environment,
+)
 from llmctl.core.errors import AuthError
 from llmctl.core.logs import redact
 
@@ -211,6 +217,19 @@ class TestOverride:
         with pytest.raises(AuthError) as caught:
             token_from_environment({"LLMCTL_AUTH_TOKEN": text})
         assert text not in caught.value.message
+
+
+class TestEngineKey:
+    def test_it_is_what_the_variable_says(self):
+        assert engine_key_from_environment({"LLMCTL_BACKEND_API_KEY": " sesame\n"}) == Secret(
+            "sesame"
+        )
+        assert engine_key_from_environment({"LLMCTL_BACKEND_API_KEY": ""}) is None
+
+    def test_what_no_header_can_carry_is_refused_unseen(self):
+        with pytest.raises(AuthError, match="LLMCTL_BACKEND_API_KEY holds") as caught:
+            engine_key_from_environment({"LLMCTL_BACKEND_API_KEY": "schlüssel"})
+        assert "schlüssel" not in f"{caught.value.message} {caught.value.hint}"
 
 
 class TestInstallSecret:

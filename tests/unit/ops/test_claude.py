@@ -1,7 +1,7 @@
 import pytest
 
 from llmctl.core.errors import NotFound
-from llmctl.ops.claude import find_client, plan_launch
+from llmctl.ops.claude import find_client, plan_launch, too_small
 
 
 @pytest.fixture
@@ -46,3 +46,16 @@ def test_arguments_untouched_variables_on_top():
     assert launch.program == "/bin/claude"
     assert launch.arguments == ["/bin/claude", "-p", "--", "--help"]
     assert launch.environment == {"A": "new", "B": "kept", "ANTHROPIC_API_KEY": ""}
+
+
+@pytest.mark.parametrize("arguments", [[], ["-p", "Say --bare"]])
+def test_a_window_too_small_for_the_client_is_told_with_a_way_out(arguments):
+    told = too_small(8192, arguments)
+    assert "the context served is 8,192 tokens" in told
+    assert "llmctl claude --bare" in told
+    assert "--num-ctx" in told
+
+
+def test_a_window_that_is_large_enough_for_what_is_asked():
+    assert too_small(24_000, []) == ""
+    assert too_small(8192, ["--bare", "-p", "Say hello"]) == ""

@@ -1,8 +1,18 @@
+from pathlib import Path
+
 import pytest
 
-from llmctl.config.schema import Config, ModelConfig, TimeoutConfig
+from llmctl.config.schema import (
+    BackendConfig,
+    Config,
+    EmbeddedConfig,
+    ModelConfig,
+    TimeoutConfig,
+)
 from llmctl.config.secrets import Secret
 from llmctl.ops.env import CLIENT_FAMILIES, Served, assume, claude_environment
+from tests.emulators.vocabulary import synthetic_vocabulary
+from tests.tiny_gguf import write_model
 
 
 def variables(
@@ -96,3 +106,27 @@ def test_without_asking_the_configuration_decides():
     assert served.context_tokens == 4096
     unset = assume(Config(), "http://x")
     assert (unset.models["SONNET"], unset.context_tokens) == ("qwen3-coder", 65536)
+
+
+EMBEDDED = BackendConfig(url="embedded")
+OLLAMA = BackendConfig(url="ollama:http://127.0.0.1:11434")
+
+
+def guessed(config: Config) -> tuple[str, int]:
+    served = assume(config, "http://x")
+    return served.models["SONNET"], served.context_tokens
+
+
+def test_the_embedded_engine_has_a_model_of_its_own(tmp_path: Path):
+    small = "SmolLM2-135M-Instruct.Q4_1"
+    assert guessed(Config(backend=[EMBEDDED])) == (small, 8192)
+    assert guessed(Config(backend=[EMBEDDED], model=ModelConfig(num_ctx=2048))) == (small, 2048)
+    assert guessed(Config(backend=[EMBEDDED, OLLAMA])) == ("qwen3-coder", 65536)
+
+
+def test_the_embedded_engine_has_the_model_it_is_given(tmp_path: Path):
+    gguf = tmp_path / "mine.Q8_0.gguf"
+    config = Config(backend=[EMBEDDED], embedded=EmbeddedConfig(gguf=str(gguf)))
+    assert guessed(config) == ("mine.Q8_0", 65536)
+    write_model(gguf, synthetic_vocabulary())
+    assert guessed(config) == ("mine.Q8_0", 512)

@@ -246,9 +246,10 @@ def test_options_count_by_value_only():
 
 def test_the_layout_is_the_one_that_its_tag_names():
     """Where this fails, stored answers are no longer found: change ``ANSWER_TAG`` with it."""
-    pinned = "accfd2148415690c59ef6a784aebbdbcd99835047eb85f5296f0f97979117af6"
-    assert ANSWER_TAG == b"llmctl answer 1"
-    assert key(body([{"role": "user", "content": "hi"}])).hex() == pinned
+    pinned = "87b3b45d8fed8dc31bb912dcb3a952fc0a0df6aa09fcc5bd34e09bf89551850f"
+    tools = [{"name": "Read", "input_schema": {"type": "object"}}]
+    assert ANSWER_TAG == b"llmctl answer 2"
+    assert key(body([{"role": "user", "content": "hi"}], tools=tools)).hex() == pinned
 
 
 def test_raw_keys_know_bytes_and_tenant():

@@ -226,6 +226,14 @@ def test_system() -> None:
     assert system_segment("Be {brief}.", CHATML) == "<|im_start|>system\nBe {brief}."
 
 
+@pytest.mark.parametrize("markup", [QWEN3_CODER, QWEN3_CODER_TEXT])
+def test_tools_without_a_system_message_bring_the_renderers_own(markup) -> None:
+    own = system_segment("", markup)
+    assert own.startswith(f"{markup.begin.format(role='system')}You are Qwen")
+    assert own.endswith("solve tasks.")
+    assert system_segment("Be brief.", markup) == f"{markup.begin.format(role='system')}Be brief."
+
+
 @pytest.mark.parametrize(
     ("fields", "special", "expected"),
     [

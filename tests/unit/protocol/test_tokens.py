@@ -12,7 +12,7 @@ from hypothesis import given
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.dialogue import entries
 from llmctl.protocol.engine import ChatPlan, EngineModel
-from llmctl.protocol.modeltokens import MAX_BLOCKS
+from llmctl.protocol.modeltokens import MAX_BLOCKS, SAMPLE_CHARS, SAMPLES
 from llmctl.protocol.normal import normalise
 from llmctl.protocol.request import decode_for_count
 from llmctl.protocol.templates import go_json
@@ -151,6 +151,55 @@ def test_a_turn_pays_for_its_new_text_only() -> None:
     vocab.encoded.clear()
     counter.count(third, MODEL)
     assert vocab.encoded == []
+
+
+def test_in_a_hurry_long_new_text_is_sampled_until_it_was_counted() -> None:
+    vocab, counter = spied(), TokenCounter()
+    counter.install(MODEL.digest, vocab)
+    request = ask(prose(60_000) + CODE * 20, system="Be brief.")
+    hurried = counter.measure(request, MODEL, hurry=True)
+    assert hurried.sampled
+    assert sum(map(len, vocab.encoded)) <= SAMPLES * SAMPLE_CHARS + 200
+    exact = counter.measure(request, MODEL)
+    assert not exact.sampled
+    assert hurried.tokens == pytest.approx(exact.tokens, rel=0.1)
+    vocab.encoded.clear()
+    assert counter.measure(request, MODEL, hurry=True) == exact
+    assert vocab.encoded == []
+
+
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_a_hurry_is_over_in_no_time_however_the_text_is_spread(pieces: int) -> None:
+    vocab, counter = spied(), TokenCounter()
+    counter.install(MODEL.digest, vocab)
+    words = prose(120_000)
+    size = len(words) // pieces
+    said = [words[start : start + size] for start in range(0, len(words), size)]
+    turns = [
+        {"role": role, "content": text}
+        for role, text in zip(itertools.cycle(("user", "assistant")), said, strict=False)
+    ]
+    request = normal({"model": "m", "max_tokens": 9, "messages": turns})
+    hurried = counter.measure(request, MODEL, hurry=True)
+    assert sum(map(len, vocab.encoded)) <= 2 * SAMPLES * SAMPLE_CHARS + 200
+    assert hurried.tokens == pytest.approx(counter.count(request, MODEL), rel=0.05)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_hurry_does_not_hurt_short_texts(known: bool) -> None:
+    counter = TokenCounter()
+    counter.install(MODEL.digest, vocabulary() if known else None)
+    request = ask(CODE, system="Be brief.")
+    hurried = counter.measure(request, MODEL, hurry=True)
+    assert hurried == counter.measure(request, MODEL)
+    assert not hurried.sampled
+
+
+def test_a_hurry_without_a_vocabulary() -> None:
+    counter, request = TokenCounter(), ask(prose(60_000))
+    hurried = counter.measure(request, MODEL, hurry=True)
+    assert hurried.sampled
+    assert hurried.tokens == pytest.approx(counter.count(request, MODEL), rel=0.05)
 
 
 def test_a_new_prompt_over_the_same_tools_does_not_pay_for_them() -> None:

@@ -7,6 +7,7 @@ from llmctl.core.tasks import Tasks
 from llmctl.protocol import sse
 from llmctl.protocol.engine import EngineChunk, EngineModel
 from llmctl.protocol.stream import Composer
+from llmctl.protocol.tokens import Measure
 from llmctl.proxy.broadcast import Expected, Generation
 from tests.clocks import ManualClock
 from tests.unit.protocol.streams import request, stream_of
@@ -105,14 +106,20 @@ class Stage:
         self.engine = Engine()
         self.tasks = Tasks()
         self.ends: list[tuple] = []
+        self.hurries: list[bool] = []
         self.generation = Generation(
             Composer(request(**fields), input_tokens=7),
             self.engine.open,
-            Expected(model_name="expected", count_prompt=lambda: 7),
+            Expected(model_name="expected", measure=self._measure),
             clock=clock or ManualClock(),
             ended=lambda generation, answering: self.ends.append((generation, answering)),
             ping_s=ping_s,
         )
+
+    def _measure(self, hurry: bool) -> Measure:
+        """Sample in a hurry, as if all of the prompt were new and long."""
+        self.hurries.append(hurry)
+        return Measure(6 if hurry else 7, 5, sampled=hurry)
 
     def start(self) -> Client:
         self.generation.start(self.tasks)

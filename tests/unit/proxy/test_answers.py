@@ -164,11 +164,9 @@ async def test_clear_forgets_everything(store, clock):
     kept = answers(store, clock)
     kept.put(KEY, Replay(message()))
     kept.remember(b"raw", Shortcut(key=KEY, stream=True, asked="m", digest="d"))
-    kept.reminds(b"body")
     assert kept.shortcut(b"raw").key == KEY
     assert await kept.clear() == 1
     assert (kept.hot(KEY), await kept.get(KEY), kept.shortcut(b"raw")) == (None, None, None)
-    assert not kept.reminds(b"body")
 
 
 async def test_the_way_from_a_raw_body_expires_too(store, clock):
@@ -176,14 +174,3 @@ async def test_the_way_from_a_raw_body_expires_too(store, clock):
     kept.remember(b"raw", Shortcut(key=KEY, stream=True, asked="m", digest="d"))
     clock.advance(HOUR)
     assert kept.shortcut(b"raw") is None
-
-
-def test_a_body_is_worth_its_digest_once_one_of_its_length_and_end_was_seen(store, clock):
-    kept = answers(store, clock)
-    body = b"question" * 1000 + b"session 1"
-    assert not kept.reminds(body)
-    assert kept.reminds(body)
-    assert not kept.reminds(body + b"!")
-    assert not kept.reminds(body[:-1] + b"2")
-    clock.advance(HOUR)
-    assert not kept.reminds(body)

@@ -154,6 +154,22 @@ async def test_it_knows_whether_the_engine_has_counted(prompt_tokens):
     assert stage.generation.complete
 
 
+async def test_a_prompt_that_was_sampled_in_a_hurry_is_measured_once_more():
+    stage = Stage()
+    tokens = stage.generation.prompt_tokens
+    assert [tokens(hurry=True), tokens(hurry=True), tokens(), tokens(hurry=True)] == [6, 6, 7, 7]
+    assert stage.hurries == [True, False]
+
+
+async def test_a_prompt_nobody_counted_is_reported_as_measured_without_hurry():
+    stage = Stage()
+    assert stage.generation.prompt_tokens(hurry=True) == 6
+    client = stage.start()
+    stage.engine.say("x", done(), None)
+    await client.task
+    assert stage.generation.message.usage.input_tokens == 7
+
+
 # -- silence
 
 

@@ -13,6 +13,8 @@ from tests.unit.proxy import virtual_time
 
 HEADER_S = 8.0
 STALL_S = 60.0
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
 
 
@@ -127,6 +129,72 @@ async def test_half_a_second_request(clock: ManualClock) -> None:
     wire.protocol.data_received(HEAD[:10])
     await asyncio.sleep(100)
     assert wire.closed_at == pytest.approx(100 + HEADER_S)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [HEAD + b"onetwo" + HEAD[:10]],
+        [HEAD + b"one", b"two" + HEAD[:10]],
+        [HEAD + b"onetwo", HEAD[:10]],
+        [HEAD + b"onetwo", b"P"],
+        [GET + HEAD[:10]],
+        [GET[:-1], GET[-1:] + HEAD[:10]],
+        [HEAD + b"onetwo" + GET + HEAD[:10]],
+        [CHUNKED + b"3\r\none\r\n0\r\n\r\n" + HEAD[:10]],
+        [CHUNKED + b"3\r\none\r\n0\r\n", b"\r\n" + HEAD[:10]],
+    ],
+)
+@pytest.mark.parametrize("pause_s", [0.0, 3 * HEADER_S])
+def test_half_a_request_right_behind_a_whole_one(pieces: list[bytes], pause_s: float) -> None:
+    async def half(clock: ManualClock) -> None:
+        wire = connect(front(partial(answer, pause_s=pause_s)))
+        for piece in pieces:
+            wire.protocol.data_received(piece)
+        await asyncio.sleep(10 * HEADER_S)
+        assert wire.written.count(b"200 OK") == b"".join(pieces).count(b"HTTP/1.1")
+        assert wire.closed_at is not None
+        assert wire.closed_at <= 2 * pause_s + HEADER_S
+
+    virtual_time.run(half)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [HEAD + b"onetwo"],
+        [HEAD, b"onetwo"],
+        [HEAD + b"\r\n\r\nxy"],
+        [HEAD[:-2], HEAD[-2:] + b"one", b"two"],
+        [CHUNKED + b"3\r\none\r\n0\r\n\r\n"],
+        [CHUNKED + b"3\r\none\r\n", b"0\r\n\r", b"\n"],
+        [GET + GET, GET],
+        [HEAD + b"onetwo" + HEAD[:10], HEAD[10:] + b"onetwo"],
+        [GET[:5], GET[5:]],
+    ],
+)
+@pytest.mark.parametrize("pause_s", [0.0, 3 * HEADER_S])
+def test_whole_requests_however_they_come(pieces: list[bytes], pause_s: float) -> None:
+    async def whole(clock: ManualClock) -> None:
+        wire = connect(front(partial(answer, pause_s=pause_s)))
+        for piece in pieces:
+            wire.protocol.data_received(piece)
+        await asyncio.sleep(IDLE_S - 1)
+        assert wire.written.count(b"200 OK") == b"".join(pieces).count(b"HTTP/1.1")
+        assert wire.closed_at is None
+
+    virtual_time.run(whole)
+
+
+@virtually
+async def test_the_rest_of_a_request_behind_a_long_answer(clock: ManualClock) -> None:
+    wire = connect(front(partial(answer, pause_s=10 * HEADER_S)))
+    wire.protocol.data_received(HEAD + b"onetwo" + HEAD[:10])
+    await asyncio.sleep(9 * HEADER_S)
+    wire.protocol.data_received(HEAD[10:] + b"onetwo")
+    await asyncio.sleep(100 * HEADER_S)
+    assert wire.written.count(b"200 OK") == 2
+    assert wire.closed_at is None
 
 
 @virtually

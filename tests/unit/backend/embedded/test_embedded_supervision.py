@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmctl.backend.base import Answer, Unreachable
@@ -22,6 +23,8 @@ from llmctl.protocol.anthropic import MessagesRequest, Turn
 from llmctl.protocol.engine import ChatPlan, EngineChunk, EngineDone, EngineModel
 from llmctl.protocol.errors import ApiError, prompt_too_long
 from pathlib import Path
+from tests.emulators.vocabulary import synthetic_vocabulary
+from tests.tiny_gguf import write_model
 
 GGUF = Gguf(
     path=Path("/models/small.gguf"),
@@ -92,14 +95,14 @@ class FakeClient:
 class Rig:
     """An engine with everything around it in hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Gguf = GGUF) -> None:
         self.children: asyncio.Queue[FakeChild] = asyncio.Queue()
         self.pauses: asyncio.Queue[float] = asyncio.Queue()
         self.clients: list[FakeClient] = []
         self.time = 0.0
         self.spawned = 0
         self.engine = EmbeddedEngine(
-            GGUF,
+            model,
             SIZE,
             parallel=2,
             threads=2,
@@ -158,7 +161,7 @@ async def answer(rig: Rig) -> str:
 async def test_while_loading_every_request_is_told_to_come_back(rig: Rig) -> None:
     await rig.children.get()
 
-    for ask in (rig.engine.discover(), answer(rig), rig.engine.vocabulary(LISTED)):
+    for ask in (rig.engine.discover(), answer(rig)):
         with pytest.raises(ApiError, match="is loading") as told:
             await ask
         assert told.value.status == 529
@@ -174,10 +177,28 @@ async def test_once_loaded_it_answers_under_its_own_name(rig: Rig) -> None:
     assert await answer(rig) == "hello"
     assert await rig.engine.count(REQUEST, LISTED) == 7
     assert await rig.engine.discover() == [
-        EngineModel(name="small", digest="digest-of-the-file", context_length=8448, family="llama")
+        EngineModel(
+            name="small",
+            digest="digest-of-the-file",
+            context_length=8448,
+            family="llama",
+            renderer="jinja",
+        )
     ]
     assert rig.clients[0].url == child.url
     assert rig.engine.state is EngineState.READY
+
+
+async def test_the_vocabulary_is_that_of_the_file_process_or_not(tmp_path: Path) -> None:
+    rig = Rig(msgspec.structs.replace(GGUF, path=tmp_path / "small.gguf"))
+    write_model(tmp_path / "small.gguf", synthetic_vocabulary())
+
+    assert synthetic_vocabulary().items() <= (await rig.engine.vocabulary(LISTED)).items()
+
+    (tmp_path / "small.gguf").unlink()
+    with pytest.raises(ApiError, match=r"small\.gguf cannot be read: No such file"):
+        await rig.engine.vocabulary(LISTED)
+    assert rig.spawned == 0
 
 
 async def test_each_process_has_a_key_of_its_own(rig: Rig) -> None:

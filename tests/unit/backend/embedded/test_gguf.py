@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmctl.backend.embedded.gguf import read_gguf
+from llmctl.backend.embedded.gguf import read_gguf, read_vocabulary
 from llmctl.core.errors import ConfigError
 
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
@@ -99,6 +99,25 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
     assert read_gguf(path).digest != before
 
 
+def test_the_vocabulary_with_its_lists(tmp_path: Path) -> None:
+    odd = array(STRING, 2, text("Ġthe") + struct.pack("<Q", 2) + b"\xff\xfe")
+    path = written(tmp_path, gguf(*LLAMA, entry("tokenizer.ggml.merges", ARRAY, odd)))
+
+    assert read_vocabulary(path) == {
+        "tokenizer.ggml.tokens": ["a", "bb", "ccc"],
+        "tokenizer.ggml.scores": [1, 2, 3],
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.merges": ["Ġthe", "\ufffd\ufffd"],
+    }
+
+
+def test_a_vocabulary_that_is_cut_short(tmp_path: Path) -> None:
+    whole = gguf(*LLAMA[:2])
+
+    with pytest.raises(ConfigError, match="cut short or damaged"):
+        read_vocabulary(written(tmp_path, whole[:-1]))
+
+
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
@@ -145,6 +164,7 @@ def test_a_damaged_header_never_raises_anything_else(
 
     try:
         model = read_gguf(path)
+        read_vocabulary(path)
     except ConfigError as refused:
         assert str(path) in refused.message
     else:
