@@ -10,10 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from llmctl import __version__
 from llmctl.backend.base import Engine
+from llmctl.backend.http import Connector
 from llmctl.backend.ollama import OllamaEngine
 from llmctl.backend.openai import OpenAIEngine
 from llmctl.backend.pool import Pool
@@ -30,7 +32,7 @@ from llmctl.config.secrets import (
     token_from_environment,
 )
 from llmctl.core.clock import SystemClock
-from llmctl.core.errors import ConfigError, LlmctlError
+from llmctl.core.errors import ConfigError, LlmctlError, SshError
 from llmctl.core.model import BackendState, ServeBanner
 from llmctl.core.paths import Paths, find_paths
 from llmctl.core.tasks import Tasks
@@ -49,8 +51,13 @@ from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Pipeline, Settings
 from llmctl.proxy.silence import SILENCE, Silence
 
+if TYPE_CHECKING:
+    from llmctl.ssh.supervisor import Tunnel
+
 log = logging.getLogger(__name__)
 
+TUNNEL_WAIT_S = 10.0
+"""How long the announcement waits for tunnels."""
 LOAD_WAIT_S = 20.0
 """How long the announcement waits for the embedded engine, so that what it says works at once."""
 
@@ -76,13 +83,20 @@ class Runtime:
     """What the commands of one process share."""
 
     def __init__(
-        self, loaded: Loaded, environ: Mapping[str, str], *, silence: Silence = SILENCE
+        self,
+        loaded: Loaded,
+        environ: Mapping[str, str],
+        *,
+        silence: Silence = SILENCE,
+        tunnels: Mapping[str, "Tunnel"] = MappingProxyType({}),
     ) -> None:
+        """``tunnels`` are the ways to engines on other machines, by the backend's URL."""
         self.config: Config = loaded.config
         self.paths: Paths = find_paths(environ)
         self.clock = SystemClock()
         self._loaded = loaded
         self._silence = silence
+        self._tunnels = tunnels
         self._environ = environ
         self._new_token: Secret | None = None
         self._tokens = TokenStore(self.paths.data, override=token_from_environment(environ))
@@ -105,11 +119,18 @@ class Runtime:
         kind, _, url = backend.url.partition(":")
         timeouts = self.config.timeouts
         if kind == "ollama":
-            return OllamaEngine(url, timeouts=timeouts)
+            return OllamaEngine(url, timeouts=timeouts, connector=self._way_to(backend.url))
         if kind == "openai":
             key = engine_key_from_environment(self._environ)
             return OpenAIEngine(url, timeouts=timeouts, api_key=key.reveal() if key else None)
         return self._embedded(talk)
+
+    def _way_to(self, url: str) -> Connector | None:
+        if url not in self._tunnels:
+            return None
+        from llmctl.backend.tunnelled import through
+
+        return through(self._tunnels[url])
 
     def _embedded(self, talk: Talk) -> Engine:
         from llmctl.backend.embedded.engine import embedded_engine, require_xllamacpp
@@ -170,6 +191,7 @@ class Runtime:
     async def _serve(self, engines: list[Engine], announce: Announce) -> None:
         serving = self.config.serve
         async with AsyncExitStack() as stack:
+            await self._open_tunnels(stack)
             app = await self.open(stack, engines)
 
             async def ready(port: int) -> None:
@@ -180,6 +202,18 @@ class Runtime:
                 gc.freeze()
 
             await serve(app, serving, ready=ready)
+
+    async def _open_tunnels(self, stack: AsyncExitStack) -> None:
+        """Start the tunnels, and wait a moment for them; a key that is refused is an error."""
+        for tunnel in self._tunnels.values():
+            stack.push_async_callback(tunnel.stop)
+            await tunnel.start()
+        waits = (tunnel.until_up(TUNNEL_WAIT_S) for tunnel in self._tunnels.values())
+        for failure in await asyncio.gather(*waits, return_exceptions=True):
+            if isinstance(failure, SshError) and failure.terminal:
+                raise failure
+            if isinstance(failure, BaseException):
+                log.warning("%s", failure)
 
     async def open(self, stack: AsyncExitStack, engines: list[Engine]) -> App:
         """Start the parts of the proxy on ``engines``; ``stack`` ends them."""

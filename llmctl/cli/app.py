@@ -5,7 +5,26 @@ from typing import Annotated
 import typer
 
 from llmctl import __version__
-from llmctl.cli.commands import claude, completion, config, env, health, serve, stats, topics
+from llmctl.cli.commands import (
+    auth,
+    claude,
+    completion,
+    config,
+    down,
+    env,
+    health,
+    instance,
+    machine,
+    model,
+    offer,
+    profile,
+    serve,
+    stats,
+    status,
+    topics,
+    tunnel,
+    up,
+)
 
 LOOP = "The loop"
 REPORTS = "Reports"
@@ -42,7 +61,19 @@ def root(
     """Claude Code on an open model."""
 
 
+app.command("up", rich_help_panel=LOOP)(up.up)
+app.command("down", rich_help_panel=LOOP)(down.down)
+app.command("stop", rich_help_panel=LOOP)(down.stop)
+app.command("start", rich_help_panel=LOOP)(down.start)
+app.command("status", rich_help_panel=LOOP)(status.status)
 app.command("serve", rich_help_panel=LOOP)(serve.serve)
+app.command("tunnel", rich_help_panel=LOOP)(tunnel.tunnel)
+app.command(
+    "ssh",
+    rich_help_panel=LOOP,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(machine.ssh)
+app.command("logs", rich_help_panel=LOOP)(machine.logs)
 app.command("env", rich_help_panel=LOOP)(env.env)
 app.command(
     "claude",
@@ -53,6 +84,11 @@ app.command(
 )(claude.claude)
 app.command("health", rich_help_panel=REPORTS)(health.health)
 app.command("stats", rich_help_panel=REPORTS)(stats.stats)
+app.add_typer(offer.app, name="offer", rich_help_panel=INSPECT)
+app.add_typer(instance.app, name="instance", rich_help_panel=INSPECT)
+app.add_typer(model.app, name="model", rich_help_panel=INSPECT)
 app.add_typer(config.app, name="config", rich_help_panel=INSPECT)
+app.add_typer(profile.app, name="profile", rich_help_panel=SETUP)
+app.add_typer(auth.app, name="auth", rich_help_panel=SETUP)
 app.command("completion", rich_help_panel=SETUP)(completion.completion)
 app.command("help", rich_help_panel=SETUP)(topics.show_help)

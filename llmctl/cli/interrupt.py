@@ -14,18 +14,22 @@ T = TypeVar("T")
 _CLEAN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(work: Coroutine[Any, Any, T], *, leftover: "Callable[[], LlmctlError]") -> T:
-    """Run ``work`` to its end and return what it returns.
+def run(
+    work: Coroutine[Any, Any, T], *, leftover: "Callable[[], LlmctlError]", quiet: bool = False
+) -> T:
+    """Run ``work`` to its end and return what it returns; ``quiet`` says nothing on Ctrl-C.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it, and it may take its time to clean up. A second
     SIGINT prints ``leftover()`` and ends the process with its exit code; nothing is cleaned up.
     """
     import asyncio
 
-    return asyncio.run(_run(work, leftover))
+    return asyncio.run(_run(work, leftover, quiet=quiet))
 
 
-async def _run(work: Coroutine[Any, Any, T], leftover: "Callable[[], LlmctlError]") -> T:
+async def _run(
+    work: Coroutine[Any, Any, T], leftover: "Callable[[], LlmctlError]", *, quiet: bool
+) -> T:
     import asyncio
 
     from llmctl.core.errors import Cancelled
@@ -37,7 +41,8 @@ async def _run(work: Coroutine[Any, Any, T], leftover: "Callable[[], LlmctlError
         nonlocal told
         if not told and task is not None:
             told = True
-            sys.stderr.write("\nstopping (Ctrl-C again leaves at once)\n")
+            if not quiet:
+                sys.stderr.write("\nstopping (Ctrl-C again leaves at once)\n")
             task.cancel()
         elif number is signal.SIGINT:
             _leave(leftover())

@@ -68,6 +68,44 @@ Url = Annotated[
     ),
 ]
 
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        "-y",
+        help="Agree beforehand; needed where nobody can be asked.",
+        show_default=False,
+        rich_help_panel=COMMON,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Show the plan and change nothing.",
+        show_default=False,
+        rich_help_panel=COMMON,
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="File with the API key (env: VAST_API_KEY, RUNPOD_API_KEY).",
+        show_default=False,
+        rich_help_panel=COMMON,
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Which instance; without it the only one.",
+        show_default=False,
+    ),
+]
+
 
 def variables(key: str) -> str:
     """Return the note on a setting's variables for its option's help."""

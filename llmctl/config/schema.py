@@ -176,6 +176,8 @@ class OllamaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Another source of the archive (``.tar.zst`` or ``.tgz``), for mirrors."""
     archive_sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
     """Its SHA-256; without one the pinned table must know the version."""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 11434
+    """On the machine's 127.0.0.1."""
     kv_cache_type: Literal["f16", "q8_0", "q4_0"] | None = None
     parallel: AtLeastOne | None = None
     insecure_registry: bool = False

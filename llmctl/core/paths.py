@@ -15,7 +15,7 @@ class Paths(Struct, frozen=True, kw_only=True):
     cache: Path
     log: Path
     state: Path
-    """The ledger, and later what is rented."""
+    """The ledger, and what is rented."""
 
     @property
     def config_file(self) -> Path:
@@ -24,6 +24,10 @@ class Paths(Struct, frozen=True, kw_only=True):
     @property
     def ledger_file(self) -> Path:
         return self.state / "ledger.db"
+
+    @property
+    def rentals_file(self) -> Path:
+        return self.state / "rentals.db"
 
 
 def make_private(directory: Path) -> None:

@@ -116,6 +116,8 @@ class OfferWish(Struct, frozen=True, kw_only=True):
     min_seconds_left: float = 0.0
     min_cuda: float = 0.0
     spot: bool = False
+    secure: bool = False
+    """Only machines in data centres."""
     volume: str | None = None
     """RunPod network volume: only its data centre will do."""
 
@@ -292,6 +294,8 @@ class UpPlan(Struct, frozen=True, kw_only=True):
     fit: Fit | None
     """None for machines whose memory is known only after logging in."""
     image: str = ""
+    why: str = ""
+    """Why this offer and not the next."""
     ready_s: float | None = None
     """Expected seconds until a model answers."""
     ready_cost: MicroUsd = MicroUsd(0)

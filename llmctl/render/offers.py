@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from llmctl.core.money import MicroUsd, decimal_text
-from llmctl.core.rental import Fit, Offer, SshAddress, UpPlan
+from llmctl.core.rental import Fit, Offer, Rental, SshAddress, UpPlan
 from llmctl.render.amounts import clock, duration, per_hour, size, usd
 from llmctl.render.json import document
 from llmctl.render.tables import Cell, table
@@ -58,6 +58,20 @@ def _row(offer: Offer) -> list[Cell]:
         "-" if offer.seconds_left is None else duration(offer.seconds_left),
         offer.id,
     ]
+
+
+def rentals_text(rentals: list[Rental]) -> str:
+    """Return one line for each rental, for the question before it is ended."""
+    rows: list[list[Cell]] = [
+        [
+            rental.name,
+            rental.provider.value + (f" {rental.instance_id}" if rental.instance_id else ""),
+            rental.phase.value,
+            per_hour(rental.usd_per_hour),
+        ]
+        for rental in rentals
+    ]
+    return table(rows).rstrip()
 
 
 def plan_text(plan: UpPlan) -> str:

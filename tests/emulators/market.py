@@ -58,6 +58,8 @@ class Machine:
     started_at: float = 0.0
     """When its container was last asked to run; its timeline counts from here."""
     ended_at: float | None = None
+    gpu_from: float = 0.0
+    """Until then a running machine costs what a stopped one does: nothing runs on its GPU yet."""
     deadline: float | None = None
     """When its own watchdog will end it; set by what runs on it, not by the market."""
     foreign: bool = False
@@ -74,8 +76,10 @@ class Machine:
         """Bring the bill up to ``now``; called before anything that changes the price."""
         end = min(now, self.ended_at) if self.ended_at is not None else now
         if end > self.billed_to:
+            waiting = max(0.0, min(end, self.gpu_from) - self.billed_to) if self.running else 0.0
             price = self.running_price if self.running else self.stopped_price
-            self.bill += round(price * (end - self.billed_to))
+            self.bill += round(price * (end - self.billed_to - waiting))
+            self.bill += round(self.stopped_price * waiting)
             self.billed_to = end
 
     def metered_s(self, now: float) -> float:

@@ -10,7 +10,11 @@ from llmctl.cli import options
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmctl.config.load import Loaded
     from llmctl.core.model import ServeBanner
+    from llmctl.ssh.supervisor import Tunnel
 
 ACCESS = "Access"
 CACHE = "Cache"
@@ -114,6 +118,14 @@ NoCache = Annotated[
 
 
 def serve(  # noqa: PLR0913  one parameter per option
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            help="Instances to serve, in order of preference; without it those that are ready.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     backend: Backends = None,
     model: Model = None,
@@ -140,6 +152,7 @@ def serve(  # noqa: PLR0913  one parameter per option
 
     [bold]Examples[/bold]
     $ llmctl serve
+    $ llmctl serve main
     $ llmctl serve --backend ollama:http://10.0.0.5:11434 --model qwen3-coder:30b
     $ llmctl serve --backend embedded --port 8080
     """
@@ -162,13 +175,35 @@ def serve(  # noqa: PLR0913  one parameter per option
     }
 
     loaded = load(flags=flags, environ=os.environ, path=config)
+    loaded, tunnels = _behind_tunnels(loaded, names or [])
 
     from llmctl.runtime import Runtime  # after what may be wrong: it brings in everything
 
-    Runtime(loaded, os.environ).serve(
+    Runtime(loaded, os.environ, tunnels=tunnels).serve(
         announce=lambda banner: _announce(banner, as_json=as_json, quiet=quiet),
         talk=lambda line: None if quiet else options.say(line),
     )
+
+
+def _behind_tunnels(loaded: "Loaded", names: list[str]) -> "tuple[Loaded, Mapping[str, Tunnel]]":
+    """Put the named instances, or those that are ready, in front of the configured engines.
+
+    Without a name they stand in for the default engine only, not for one that was asked for.
+    """
+    from llmctl.core.errors import ConfigError
+    from llmctl.core.paths import find_paths
+
+    origin = loaded.origins["backend"]
+    if names and origin.kind == "flag":
+        raise ConfigError(
+            "instances and --backend cannot be combined", hint="leave one of them out"
+        )
+    standard = origin.kind in ("default", "customary")
+    if not names and not (standard and find_paths(os.environ).rentals_file.exists()):
+        return loaded, {}
+    from llmctl.renting import Renting  # paramiko takes 0.2 s to import
+
+    return Renting(loaded, os.environ).serving(names)
 
 
 def _announce(banner: "ServeBanner", *, as_json: bool, quiet: bool) -> None:

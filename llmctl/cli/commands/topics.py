@@ -37,6 +37,10 @@ Not settings:
   LLMCTL_AUTH_TOKEN   the token of the proxy, instead of the one it makes itself
   LLMCTL_BACKEND_API_KEY
                       the key that engines behind openai: ask for (vLLM's --api-key)
+  VAST_API_KEY, RUNPOD_API_KEY
+                      keys of the markets, before what `llmctl auth login` kept
+  VAST_URL, RUNPOD_API_BASE_URL
+                      other addresses of their APIs
   LLMCTL_CONFIG       path of the configuration file
   LLMCTL_HOME         one directory for configuration, data, cache, log and state
   LLMCTL_CLAUDE       the Claude Code client that `llmctl claude` starts

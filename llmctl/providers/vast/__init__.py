@@ -1,1 +1,1 @@
-"""vast.ai."""
+"""vast.ai: hosts of all kinds offer GPUs at their own prices; machines are containers with SSH."""

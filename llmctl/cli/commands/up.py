@@ -1,0 +1,280 @@
+"""``llmctl up``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmctl.cli import options
+from llmctl.cli.options import variables
+
+if TYPE_CHECKING:
+    from llmctl.core.rental import UpPlan
+
+MACHINE = "Machine"
+ENGINE = "Engine"
+MONEY = "Money"
+
+NewName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="What to call it, in other commands too."),
+]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="vast, runpod, host or local; may be repeated " + variables("rent.provider"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+GpuName = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu",
+        metavar="CARD",
+        help="rtx4090, h100, h100-sxm ... " + variables("rent.gpu"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+GpuCount = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        rich_help_panel=MACHINE,
+        show_default=False,
+        help="Cards in one machine.",
+    ),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Country code or data centre " + variables("rent.region"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Reliability = Annotated[
+    float | None,
+    typer.Option(
+        "--min-reliability",
+        metavar="SHARE",
+        help="0 to 1, default 0.98 " + variables("rent.min_reliability"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Spot = Annotated[
+    bool | None,
+    typer.Option(
+        "--spot",
+        help="Take interruptible machines " + variables("rent.spot"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USER@ADDRESS:PORT",
+        help="A machine you have " + variables("rent.host"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Disk = Annotated[
+    int | None,
+    typer.Option(
+        "--disk",
+        metavar="GB",
+        help="Default: what the model needs, and room " + variables("rent.disk_gb"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Volume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="RunPod network volume for the models " + variables("rent.volume"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE",
+        help="Container image with sshd " + variables("rent.image"),
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Default: qwen3-coder, or qwen2.5-coder:7b where memory is short "
+        + variables("model.name"),
+        rich_help_panel=ENGINE,
+        show_default=False,
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        metavar="TOKENS",
+        help="Context window " + variables("model.num_ctx"),
+        rich_help_panel=ENGINE,
+        show_default=False,
+    ),
+]
+KvCache = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-cache-type",
+        metavar="TYPE",
+        help="f16, q8_0 or q4_0 " + variables("ollama.kv_cache_type"),
+        rich_help_panel=ENGINE,
+        show_default=False,
+    ),
+]
+MaxPrice = Annotated[
+    str | None,
+    typer.Option(
+        "--max-price",
+        metavar="USD",
+        help="Dollars an hour, disk included " + variables("rent.max_price"),
+        rich_help_panel=MONEY,
+        show_default=False,
+    ),
+]
+Ttl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="It ends itself after this, default 8h " + variables("rent.ttl_s"),
+        rich_help_panel=MONEY,
+        show_default=False,
+    ),
+]
+Idle = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="... and after this without a request, default 1h " + variables("rent.idle_s"),
+        rich_help_panel=MONEY,
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    bool,
+    typer.Option(
+        "--keep",
+        help="Leave the instance as it is when something fails.",
+        rich_help_panel=MONEY,
+        show_default=False,
+    ),
+]
+
+
+def up(  # noqa: PLR0913  one parameter per option
+    name: NewName = "main",
+    *,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="See llmctl profile list.", show_default=False),
+    ] = None,
+    provider: Providers = None,
+    gpu: GpuName = None,
+    gpus: GpuCount = None,
+    region: Region = None,
+    min_reliability: Reliability = None,
+    spot: Spot = None,
+    host: Host = None,
+    disk: Disk = None,
+    volume: Volume = None,
+    image: Image = None,
+    model: Model = None,
+    num_ctx: Context = None,
+    kv_cache_type: KvCache = None,
+    max_price: MaxPrice = None,
+    ttl: Ttl = None,
+    idle: Idle = None,
+    keep: Keep = False,
+    key_file: options.KeyFile = None,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    config: options.ConfigFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+) -> None:
+    """Rent a GPU, or take a machine you have, and get a model ready on it.
+
+    It shows the plan with its price and asks before it spends anything. The
+    machine ends itself after --ttl, or --idle without a request. Run again,
+    it takes up what was interrupted. The first Ctrl-C destroys what it made,
+    the second leaves at once and says what is left.
+
+    [bold]Examples[/bold]
+    $ llmctl up --provider runpod
+    $ llmctl up --gpu h100 --max-price 3 --ttl 4h
+    $ llmctl up big --profile fast --dry-run
+    $ llmctl up --provider host --host me@192.0.2.7
+    """
+    from llmctl.cli.confirm import confirm
+    from llmctl.cli.rented import Session
+    from llmctl.core.rental import Phase
+    from llmctl.ops.rent import plan as planning
+    from llmctl.ops.rent import up as use
+    from llmctl.ops.rent.spec import make_spec
+    from llmctl.render.instances import up_document, up_text
+    from llmctl.render.offers import plan_document, plan_text
+
+    options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
+    flags = {
+        "model.name": model,
+        "model.num_ctx": num_ctx,
+        "ollama.kv_cache_type": kv_cache_type,
+        "rent.disk_gb": disk,
+        "rent.gpu": gpu,
+        "rent.gpu_count": gpus,
+        "rent.host": host,
+        "rent.idle_s": idle,
+        "rent.image": image,
+        "rent.max_price": max_price,
+        "rent.min_reliability": min_reliability,
+        "rent.provider": provider,
+        "rent.region": region,
+        "rent.spot": spot,
+        "rent.ttl_s": ttl,
+        "rent.volume": volume,
+    }
+    session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet)
+    spec = make_spec(
+        session.loaded, name, profile=profile, keys=set(session.renting.access), keep=keep
+    )
+    plan = session.run(lambda world: planning.plan_up(world, spec))
+    if dry_run:
+        options.put(plan_document(plan) if as_json else plan_text(plan))
+        return
+    ready = plan.resumes is not None and plan.resumes.phase is Phase.READY
+    if not ready:
+        options.say(plan_text(plan).rstrip())
+        confirm(_question(plan), yes=yes or plan.offer is None)
+    result = session.run(lambda world: use.up(world, plan, session.renting.release_for(world)))
+    options.put(up_document(result) if as_json else up_text(result))
+    if not quiet and not as_json:
+        options.say(f"\nnext: llmctl serve {name}")
+
+
+def _question(plan: "UpPlan") -> str:
+    if plan.resumes is not None and plan.resumes.instance_id is not None:
+        return f"Go on with {plan.resumes.name}?"
+    price = plan.offer.usd_per_hour / 1e6 if plan.offer else 0.0
+    return f"Rent it for ${price:.2f}/h?"

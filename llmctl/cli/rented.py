@@ -1,0 +1,90 @@
+"""What the commands that rent have in common: one session of markets, record and progress."""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from llmctl.cli import interrupt
+
+if TYPE_CHECKING:
+    from llmctl.core.errors import LlmctlError
+    from llmctl.core.rental import Rental
+    from llmctl.ops.rent.world import World
+
+T = TypeVar("T")
+
+
+class Session:
+    """Configuration, markets and record of one command; ``run`` does one thing with them."""
+
+    def __init__(
+        self,
+        *,
+        flags: Mapping[str, object] | None = None,
+        config: Path | None = None,
+        key_file: Path | None = None,
+        quiet: bool = False,
+    ) -> None:
+        from llmctl.config.load import load
+        from llmctl.renting import Renting
+
+        self.loaded = load(flags=flags or {}, environ=os.environ, path=config)
+        self.renting = Renting(self.loaded, os.environ, key_file=key_file)
+        self._quiet = quiet
+
+    def run(self, work: "Callable[[World], Awaitable[T]]") -> T:
+        """Do ``work`` with the markets open, steps shown on stderr and Ctrl-C cleaning up."""
+        return interrupt.run(self._with_world(work), leftover=self._leftover)
+
+    def do(self, work: "Callable[[World], T]") -> T:
+        """Do something that waits for nothing."""
+
+        async def done(world: "World") -> T:
+            return work(world)
+
+        return self.run(done)
+
+    async def _with_world(self, work: "Callable[[World], Awaitable[T]]") -> T:
+        import time
+
+        from llmctl.render.progress import stderr_progress
+
+        with stderr_progress(os.environ, quiet=self._quiet, now=time.monotonic) as progress:
+            async with self.renting.world(progress) as world:
+                return await work(world)
+
+    def rental(self, name: str | None) -> "Rental":
+        """Return the rental of that name, or the only one; raises ``NotFound``."""
+        from llmctl.core.rental import Phase
+        from llmctl.ops.rent.down import no_such, the_only
+
+        present = [each for each in self.renting.store.all() if each.phase is not Phase.GONE]
+        if name is None:
+            return the_only(present)
+        found = self.renting.store.by_name(name)
+        if found is None:
+            raise no_such(name, present)
+        return found
+
+    def _leftover(self) -> "LlmctlError":
+        """Say what a second Ctrl-C leaves behind, from the record."""
+        from llmctl.core.errors import Cancelled, LeftoverInstance
+        from llmctl.core.rental import Phase
+
+        unsure = (Phase.READY, Phase.STOPPED)
+        left = [
+            each
+            for each in self.renting.store.live()
+            if each.phase not in unsure and each.provider.paid
+        ]
+        if not left:
+            return Cancelled("interrupted")
+        which = ", ".join(f"{each.name} ({_instance(each)})" for each in left)
+        return LeftoverInstance(
+            f"left as it is, and perhaps billed: {which}", hint=f"llmctl down {left[0].name}"
+        )
+
+
+def _instance(rental: "Rental") -> str:
+    return f"{rental.provider.value} {rental.instance_id or 'with label ' + rental.label}"

@@ -1,0 +1,1 @@
+"""What every market's adapter must do, whatever its wire format: one suite, run for each of them."""

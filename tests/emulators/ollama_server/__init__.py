@@ -1,0 +1,1 @@
+"""A small Ollama as an installable archive, and a server that archives are downloaded from."""
