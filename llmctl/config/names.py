@@ -50,6 +50,8 @@ NOT_SETTINGS = frozenset(
         "LLMCTL_CONFIG",
         "LLMCTL_DEBUG",
         "LLMCTL_HOME",
+        "LLMCTL_PREFIX",
+        "LLMCTL_STATE_DIR",
         "LLMCTL_VAST_URL",
     }
 )

@@ -3,6 +3,7 @@
 Blocking, about a millisecond a commit. Several processes may use it at once.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from llmctl.core.sqlitefile import explain, open_database
 from llmctl.state.intervals import Interval, interval_of
 from llmctl.state.owners import Owner, this_process
 from llmctl.state.schema import MIGRATIONS
+
+log = logging.getLogger(__name__)
 
 AVOID_S = 24 * 3600.0
 """How long a machine that failed is not taken again."""
@@ -227,21 +230,23 @@ class RentalStore:
     # -- who works -------------------------------------------------------------------------------
 
     @contextmanager
-    def owned(self, name: str) -> Iterator[None]:
+    def owned(self, name: str, *, strict: bool = True) -> Iterator[None]:
         """Keep other processes from working on a name; raises ``Busy`` while one does.
 
-        A process that has died owns nothing, whatever the file says.
+        A process that has died owns nothing, whatever the file says. Unless ``strict``, a full
+        disk is no hindrance: what ends an instance must not wait for room.
         """
         me = this_process()
-        self._claim(name, me)
+        try:
+            self._claim(name, me)
+        except StateError as failure:
+            if strict:
+                raise
+            log.warning("%s", failure)
         try:
             yield
         finally:
-            with self._transaction() as database:
-                database.execute(
-                    "DELETE FROM owners WHERE name = ? AND pid = ? AND started = ?",
-                    (name, me.pid, me.started),
-                )
+            self._release(name, me)
 
     def worked_on(self, name: str) -> bool:
         """Whether another living process owns a name."""
@@ -261,6 +266,17 @@ class RentalStore:
                 "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)",
                 (name, me.host, me.pid, me.started, self._clock.now()),
             )
+
+    def _release(self, name: str, me: Owner) -> None:
+        try:
+            with self._transaction() as database:
+                database.execute(
+                    "DELETE FROM owners WHERE name = ? AND pid = ? AND started = ?",
+                    (name, me.pid, me.started),
+                )
+        except StateError as failure:
+            # it ends with this process at the latest; what was done meanwhile is not undone by it
+            log.warning("%s", failure)
 
     # -- the file --------------------------------------------------------------------------------
 

@@ -1,15 +1,18 @@
 """The end of a rental: destroyed, proved gone, said so."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from llmctl.core.errors import NotFound
+from llmctl.core.errors import LeftoverInstance, LlmctlError, NotFound
 from llmctl.core.rental import Phase, Rental, StepState
 from llmctl.core.reports import Down, DownPlan
 from llmctl.ops.rent import proof
 from llmctl.ops.rent.costs import spent
-from llmctl.ops.rent.reconcile import adopt, find_by_label
+from llmctl.ops.rent.reconcile import find_by_label, reconcile, warn_of_strays
 from llmctl.ops.rent.world import World
-from llmctl.state.store import RentalStore
+from llmctl.state.store import RentalStore, StateError
+
+log = logging.getLogger(__name__)
 
 Release = Callable[[Rental], Awaitable[None]]
 """Leaves a machine that is not rented as it was found: stops the engine we started."""
@@ -40,15 +43,17 @@ def plan_down(store: RentalStore, names: Sequence[str], *, everything: bool = Fa
 
 
 async def down(world: World, plan: DownPlan, release: Release) -> list[Down]:
-    """End every rental of the plan; raises ``LeftoverInstance`` after all have been tried."""
+    """End every rental of the plan; raises the first failure after all have been tried."""
+    await _compare(world, plan)
     ended: list[Down] = []
     failure: Exception | None = None
     for rental in plan.rentals:
         try:
-            with world.store.owned(rental.name):
+            with world.store.owned(rental.name, strict=False):
                 gone = await end(world, world.store.get(rental.uuid), release)
         except Exception as problem:  # noqa: BLE001  the others are ended all the same
-            failure = failure or problem
+            log.info("%s did not end: %s", rental.name, problem)
+            failure = _worse(failure, problem)
             continue
         ended.append(Down(rental=gone, spent=spent(world, gone)))
     if failure is not None:
@@ -56,11 +61,28 @@ async def down(world: World, plan: DownPlan, release: Release) -> list[Down]:
     return ended
 
 
+async def _compare(world: World, plan: DownPlan) -> None:
+    """Reconcile first; what cannot be compared is no reason to let anything go on."""
+    markets = {each.provider for each in plan.rentals if each.provider.paid}
+    found = await reconcile(world, sorted(markets))
+    warn_of_strays(world, found)
+    for problem in found.problems:
+        log.info("not compared before the end: %s", problem)
+
+
+def _worse(one: Exception | None, other: Exception) -> Exception:
+    """Return the failure to tell: the first, but anything that is still billed before others."""
+    if one is None or (isinstance(other, LeftoverInstance) and not isinstance(one, type(other))):
+        return other
+    return one
+
+
 async def end(world: World, rental: Rental, release: Release) -> Rental:
     """Destroy a rental's instance, prove it gone and write that down.
 
-    Ending what is gone changes nothing. Raises ``LeftoverInstance``; the rental then stays on
-    record as being destroyed, and the next command tries again.
+    Ending what is gone changes nothing. A record that cannot be written is told only after the
+    instance is gone. Raises ``LeftoverInstance``; the rental then stays on record as being
+    destroyed, and the next command tries again.
     """
     if rental.phase is Phase.GONE:
         return rental
@@ -68,27 +90,48 @@ async def end(world: World, rental: Rental, release: Release) -> Rental:
         world.say("down", StepState.BEGIN, f"leaving {rental.name}")
         await release(rental)
         return world.store.advance(rental.uuid, Phase.GONE)
-    rental = await _with_id(world, rental)
-    if rental.instance_id is None:
+    instance_id = rental.instance_id or await _instance_of(world, rental)
+    if instance_id is None:
         return world.store.advance(rental.uuid, Phase.GONE, detail="it was never made")
-    which = f"{rental.provider.value} instance {rental.instance_id}"
-    world.store.advance(rental.uuid, Phase.DESTROYING)
+    which = f"{rental.provider.value} instance {instance_id}"
+    _note_end(world, rental, instance_id)
     world.say("down", StepState.BEGIN, f"destroying {which}")
     command = f"llmctl down {rental.name}"
-    await proof.destroy(world, rental.provider, rental.instance_id, command=command)
+    await proof.destroy(world, rental.provider, instance_id, command=command)
+    world.say("down", StepState.DONE, f"{which} is gone")
     gone = world.store.advance(rental.uuid, Phase.GONE)
     world.store.unpin(rental.uuid)
-    world.say("down", StepState.DONE, f"{which} is gone")
     return gone
 
 
-async def _with_id(world: World, rental: Rental) -> Rental:
+def _note_end(world: World, rental: Rental, instance_id: str) -> None:
+    """Write down what is about to be destroyed; a full disk does not keep it running."""
+    try:
+        world.store.advance(rental.uuid, Phase.DESTROYING, instance_id=instance_id)
+    except StateError as failure:
+        world.say("down", StepState.WARNING, failure.message)
+
+
+async def _instance_of(world: World, rental: Rental) -> str | None:
     """Find the instance of a create whose answer we never had."""
+    if rental.phase is Phase.INTENT:
+        return None
     provider = world.providers.get(rental.provider)
-    if rental.instance_id is not None or rental.phase is Phase.INTENT or provider is None:
-        return rental
-    instance = await find_by_label(world, provider, rental)
-    return rental if instance is None else adopt(world, rental, instance)
+    if provider is None:
+        raise LeftoverInstance(
+            f"whether {rental.name} was made is unknown: there is no key for "
+            f"{rental.provider.value} here, whose list may have it as {rental.label}",
+            hint=f"llmctl auth login {rental.provider.value}, then llmctl down {rental.name}",
+        )
+    try:
+        instance = await find_by_label(world, provider, rental)
+    except LlmctlError as failure:
+        raise LeftoverInstance(
+            f"{rental.provider.value} may have made {rental.name} and cannot be asked: "
+            f"{failure.message}",
+            hint=f"llmctl down {rental.name}; its label is {rental.label}",
+        ) from failure
+    return None if instance is None else instance.id
 
 
 def the_only(rentals: Sequence[Rental]) -> Rental:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import TypeGuard
 
-from llmctl.core.errors import LlmctlError, NoCapacity, OutcomeUnknown
+from llmctl.core.errors import LlmctlError, NoCapacity, OutcomeUnknown, ProviderError
 from llmctl.core.rental import (
     Created,
     Instance,
@@ -16,6 +16,7 @@ from llmctl.core.rental import (
     Offer,
     Order,
     Phase,
+    ProviderName,
     Rental,
     StepState,
     UpPlan,
@@ -33,43 +34,56 @@ log = logging.getLogger(__name__)
 
 MOST_MACHINES = 3
 """Machines that are paid for and fail before ``up`` gives up."""
+_BUSY_PAUSES_S = (5.0, 15.0, 30.0)
+"""Before an order that was refused for being one request too many is sent again."""
 
 
 class Launched:
-    """What ``rent`` made; the key of the instance lives here, in memory only."""
+    """What one ``up`` has made so far; the key of the instance lives here, in memory only."""
 
     def __init__(self) -> None:
         self.instance_key: str | None = None
+        self.machines = 0
 
 
 async def rent(world: World, rental: Rental, plan: UpPlan, launched: Launched) -> Rental:
     """Rent the plan's offer, or the next that can be had, and wait until it can be reached.
 
     Takes up a rental that has an instance already. A machine that fails is destroyed, proved gone
-    and avoided for a day; at most three are tried. Raises ``NoCapacity`` when nothing could be had,
-    the last ``HostFailed``, or ``LeftoverInstance`` when one of them would not go.
+    and avoided for a day; at most three are tried by all calls that share ``launched``. Raises
+    ``NoCapacity`` when nothing could be had, the last ``HostFailed``, or ``LeftoverInstance`` when
+    one of them would not go.
     """
     if rental.instance_id is not None:
         return await arrive(world, rental)
-    offers = [offer for offer in (plan.offer, *plan.alternatives) if _worth_trying(offer, world)]
-    failures: list[HostFailed] = []
-    for offer in offers:
-        made = await _create(world, rental, offer, plan, launched)
-        if made is None:
+    last: LlmctlError | None = None
+    for offer in (plan.offer, *plan.alternatives):
+        if not _worth_trying(offer, world):
+            continue
+        if launched.machines == MOST_MACHINES:
+            break
+        try:
+            made = await _create(world, rental, offer, plan, launched)
+        except NoCapacity as gone:
+            world.say("create", StepState.WARNING, gone.message)
+            last = gone
             continue
         try:
             return await arrive(world, made)
         except HostFailed as failure:
-            failures.append(failure)
+            last = failure
             rental = await discard(world, made, failure)
-            if len(failures) == MOST_MACHINES:
-                break
-    if failures:
-        raise failures[-1]
-    raise NoCapacity(
-        f"none of the {len(offers)} offers could be had: others were faster",
-        hint="run the same command again, or raise --max-price",
-    )
+    raise _given_up(last, launched)
+
+
+def _given_up(last: LlmctlError | None, launched: Launched) -> LlmctlError:
+    if isinstance(last, HostFailed):
+        return last
+    if launched.machines == MOST_MACHINES:
+        return HostFailed(f"{MOST_MACHINES} machines were tried, and none came up")
+    why = last.message if last else "all are on machines that failed within the last day"
+    hint = "run the same command again, or raise --max-price"
+    return NoCapacity(f"none of the offers could be had: {why}", hint=hint)
 
 
 def _worth_trying(offer: Offer | None, world: World) -> TypeGuard[Offer]:
@@ -78,8 +92,8 @@ def _worth_trying(offer: Offer | None, world: World) -> TypeGuard[Offer]:
 
 async def _create(
     world: World, rental: Rental, offer: Offer, plan: UpPlan, launched: Launched
-) -> Rental | None:
-    """Rent one offer; None when it cannot be had and certainly was not rented."""
+) -> Rental:
+    """Rent one offer; raises ``NoCapacity`` when it certainly was not rented."""
     provider = world.providers[offer.provider]
     deadline = world.clock.now() + plan.spec.ttl_s
     rental = world.store.advance(
@@ -94,16 +108,32 @@ async def _create(
     world.say("create", StepState.BEGIN, f"renting {offer.gpu_name} at {offer.provider.value}")
     order = _order(world, rental, offer, plan)
     try:
-        created = await _sent(world, provider, order, rental)
-    except NoCapacity as gone:
-        world.say("create", StepState.WARNING, gone.message)
-        return None
+        created = await _accepted(world, provider, order, rental)
     except OutcomeUnknown as lost:
         world.say("create", StepState.WARNING, f"{lost.message}; looking for it by its label")
-        instance = await find_by_label(world, provider, rental)
-        return None if instance is None else adopt(world, rental, instance)
+        launched.machines += 1
+        return await _found(world, provider, rental)
+    except LlmctlError as refused:
+        # nothing was made: whoever reads this later need not look for it
+        world.store.advance(rental.uuid, Phase.INTENT, detail=refused.message)
+        raise
+    launched.machines += 1
     launched.instance_key = created.instance_key
     return await _recorded(world, rental, created, offer)
+
+
+async def _found(world: World, provider: Provider, rental: Rental) -> Rental:
+    """Return the rental whose create lost its answer; raises ``NoCapacity`` if nothing was made."""
+    instance = await find_by_label(world, provider, rental, since=world.clock.now())
+    if instance is None:
+        detail = "its create was lost, and nothing has its label"
+        world.store.advance(rental.uuid, Phase.INTENT, detail=detail)
+        raise NoCapacity(f"{provider.name.value} made nothing of the order whose answer was lost")
+    try:
+        return adopt(world, rental, instance)
+    except StateError:
+        await _end_unrecorded(world, provider.name, instance.id)
+        raise
 
 
 def _order(world: World, rental: Rental, offer: Offer, plan: UpPlan) -> Order:
@@ -121,6 +151,21 @@ def _order(world: World, rental: Rental, offer: Offer, plan: UpPlan) -> Order:
         volume=plan.spec.volume,
         bid_usd_per_hour=offer.usd_per_hour if offer.spot else None,
     )
+
+
+async def _accepted(world: World, provider: Provider, order: Order, rental: Rental) -> Created:
+    """Return the answer to an order; one that was not even looked at (429) is sent again."""
+    for pause in _BUSY_PAUSES_S:
+        try:
+            return await _sent(world, provider, order, rental)
+        except OutcomeUnknown:
+            raise
+        except ProviderError as refused:
+            if not refused.retryable:
+                raise
+            world.say("create", StepState.PROGRESS, f"{refused.message}; waiting {pause:g} s")
+        await world.sleep(pause)
+    return await _sent(world, provider, order, rental)
 
 
 async def _sent(world: World, provider: Provider, order: Order, rental: Rental) -> Created:
@@ -158,11 +203,16 @@ async def _recorded(world: World, rental: Rental, created: Created, offer: Offer
             detail=f"instance {created.id}",
         )
     except StateError:
-        command = f"llmctl instance destroy {offer.provider.value}:{created.id}"
-        await proof.destroy(world, offer.provider, created.id, command=command)
+        await _end_unrecorded(world, offer.provider, created.id)
         raise
     world.say("create", StepState.DONE, f"rented {offer.provider.value} instance {created.id}")
     return made
+
+
+async def _end_unrecorded(world: World, name: ProviderName, instance_id: str) -> None:
+    world.say("create", StepState.WARNING, f"{instance_id} cannot be recorded; destroying it")
+    command = f"llmctl instance destroy {name.value}:{instance_id}"
+    await proof.destroy(world, name, instance_id, command=command)
 
 
 async def arrive(world: World, rental: Rental) -> Rental:

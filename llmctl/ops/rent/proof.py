@@ -89,6 +89,6 @@ async def _try_to_end(provider: Provider, instance_id: str) -> str | None:
 async def _look(question: Callable[[], Awaitable[bool]]) -> tuple[bool, str | None]:
     try:
         return await question(), None
-    except ProviderError as failure:
+    except LlmctlError as failure:
         log.info("cannot tell whether it is gone: %s", failure)
         return False, failure.message

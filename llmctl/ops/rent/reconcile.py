@@ -4,7 +4,14 @@ import logging
 from collections.abc import Iterable
 
 from llmctl.core.errors import LlmctlError, NotFound
-from llmctl.core.rental import LABEL_PREFIX, Instance, Phase, ProviderName, Rental
+from llmctl.core.rental import (
+    LABEL_PREFIX,
+    Instance,
+    Phase,
+    ProviderName,
+    Rental,
+    StepState,
+)
 from llmctl.core.reports import Reconciled
 from llmctl.ops.rent import proof
 from llmctl.ops.rent.world import World
@@ -33,6 +40,17 @@ async def reconcile(world: World, names: Iterable[ProviderName]) -> Reconciled:
             log.info("%s cannot be compared: %s", name, failure)
             found.problems.append(failure)
     return found
+
+
+def warn_of_strays(world: World, found: Reconciled) -> None:
+    """Say what has our label and no record: only a person may end it."""
+    for stray in found.strays:
+        where = f"{stray.provider.value}:{stray.id}"
+        text = (
+            f"{stray.provider.value} instance {stray.id} has our label and no record; "
+            f"llmctl instance adopt {where}, or llmctl instance destroy {where}"
+        )
+        world.say("reconcile", StepState.WARNING, text)
 
 
 async def _compare(world: World, provider: Provider, found: Reconciled) -> None:
@@ -76,6 +94,7 @@ def adopt(world: World, rental: Rental, instance: Instance) -> Rental:
     return world.store.advance(
         rental.uuid,
         Phase.CREATED,
+        provider=instance.provider,
         instance_id=instance.id,
         usd_per_hour=instance.usd_per_hour or (offer.usd_per_hour if offer else None),
         stopped_usd_per_hour=instance.stopped_usd_per_hour
@@ -131,13 +150,19 @@ async def never_made(world: World, provider: Provider, rental: Rental) -> bool:
     return await find_by_label(world, provider, rental) is None
 
 
-async def find_by_label(world: World, provider: Provider, rental: Rental) -> Instance | None:
+async def find_by_label(
+    world: World, provider: Provider, rental: Rental, *, since: float | None = None
+) -> Instance | None:
     """Look for the instance of a create whose answer was lost, for as long as lists may lag.
 
-    Raises ``ProviderError`` when no list could be read at the end of that time.
+    That is counted from ``since``, Unix time, or from when the create was written down. Raises
+    ``ProviderError`` when no list could be read at the end of that time.
     """
-    sent_at = world.store.journal(rental.uuid)[-1].at
+    sent_at = world.store.journal(rental.uuid)[-1].at if since is None else since
     until = sent_at + 2 * world.config.wait.list_lag_s
+    if world.clock.now() < until:
+        text = f"looking for {rental.name} in the list of {provider.name.value}, which may lag"
+        world.say("reconcile", StepState.BEGIN, text)
     while True:
         last = world.clock.now() >= until
         try:

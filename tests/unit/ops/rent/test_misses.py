@@ -24,9 +24,7 @@ def a_wish(**changes) -> OfferWish:
 
 def test_too_dear_names_the_cheapest_and_what_to_type():
     error = misses.too_dear(an_offer(usd_per_hour=micro_usd("0.4581")), a_wish(), VAST)
-    assert error.message == (
-        "no RTX 4090 offer under $0.40/h on vast.ai (cheapest now: $0.46/h)"
-    )
+    assert error.message == ("no RTX 4090 offer under $0.40/h on vast.ai (cheapest now: $0.46/h)")
     assert error.hint == "llmctl up --max-price 0.50, or add --provider runpod"
 
 

@@ -1,11 +1,12 @@
 import pytest
+from msgspec.structs import replace
 
 from llmctl.core.errors import AuthError, ConfigError, LlmctlError, NoCapacity, ProviderError
 from llmctl.core.money import MicroUsd, micro_usd
 from llmctl.core.rental import Phase, ProviderName, Rental
 from llmctl.ops.rent.plan import plan_up
 from llmctl.ops.rent.up import up
-from tests.unit.ops.rent.stage import ADDRESS, FakeMarket, Stage, a_spec, an_offer
+from tests.unit.ops.rent.stage import ADDRESS, FACTS, FakeMarket, Stage, a_spec, an_offer
 
 BOTH = (ProviderName.VAST, ProviderName.RUNPOD)
 READS = {"offers", "account", "instances", "get"}
@@ -125,6 +126,7 @@ async def test_what_exists_is_taken_up_as_it_was_ordered(stage: Stage):
 
 async def test_two_cards_are_sized_as_two(stage: Stage):
     stage.market.catalogue = [an_offer(gpu_count=2)]
+    stage.machine.facts = replace(FACTS, gpus=FACTS.gpus * 2)
     await ready(stage, gpu_count=2, parallel=1, keep=True)
     plan = await plan_up(stage.world, a_spec())
     assert plan.fit.num_ctx == 262144

@@ -148,9 +148,7 @@ def test_what_is_chosen_fits_and_is_what_was_asked_for(memory, num_ctx, kind, pa
         found = fit(spec, memory)
     except ConfigError:
         return
-    need = Need(
-        num_ctx=found.num_ctx, kv_cache_type=found.kv_cache_type, parallel=found.parallel
-    )
+    need = Need(num_ctx=found.num_ctx, kv_cache_type=found.kv_cache_type, parallel=found.parallel)
     assert needed_gib(shape_of(found.model), need) <= memory / 1024 - 1.5
     assert kind in (None, found.kv_cache_type)
     assert parallel in (None, found.parallel)

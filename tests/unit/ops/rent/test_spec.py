@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from llmctl.config.load import Loaded, load
+from llmctl.config.schema import ProfileConfig
 from llmctl.core.errors import AuthError, ConfigError, NotFound
 from llmctl.core.rental import ProviderName
 from llmctl.ops.rent.spec import BUILT_IN, find_profile, make_spec, parse_host, profiles
@@ -13,10 +14,11 @@ BOTH = {ProviderName.VAST, ProviderName.RUNPOD}
 
 @pytest.fixture
 def loaded(tmp_path: Path):
-    def make(text: str = "", *, flags=None, environ=None) -> Loaded:
+    def make(text: str = "", *, flags=None, environ=None, **profiles: ProfileConfig) -> Loaded:
         path = tmp_path / "config.toml"
         path.write_text(text)
-        return load(flags=flags or {}, environ=environ or {}, path=path)
+        made = load(flags=flags or {}, environ=environ or {}, path=path)
+        return replace(made, config=replace(made.config, profile=profiles))
 
     return make
 
@@ -37,16 +39,20 @@ def test_all_markets_with_a_key_are_looked_at(loaded):
 
 
 def test_flag_beats_profile_beats_variable_beats_file(loaded):
-    text = '[rent]\nregion = "SE"\ngpu = "rtx3090"\nttl_s = "3h"\n[profile.big]\ngpu = "h100"\nttl_s = "2h"\n'
-    given = loaded(text, flags={"rent.ttl_s": "1h"}, environ={"LLMCTL_RENT_GPU": "rtx5090"})
+    given = loaded(
+        '[rent]\nregion = "SE"\ngpu = "rtx3090"\nttl_s = "3h"\n',
+        flags={"rent.ttl_s": "1h"},
+        environ={"LLMCTL_RENT_GPU": "rtx5090"},
+        big=ProfileConfig(gpu="h100", ttl_s=7200.0),
+    )
     with_profile = make_spec(given, "main", profile="big", keys=BOTH)
     assert (with_profile.gpu, with_profile.ttl_s, with_profile.region) == ("h100", 3600.0, "SE")
     assert make_spec(given, "main", keys=BOTH).gpu == "rtx5090"
 
 
 def test_the_engine_comes_from_the_profile_too(loaded):
-    text = '[profile.q]\nmodel = "qwen3-coder:30b-a3b-q8_0"\nnum_ctx = 8192\nkv_cache_type = "q4_0"\n'
-    spec = make_spec(loaded(text), "main", profile="q", keys=BOTH)
+    chosen = ProfileConfig(model="qwen3-coder:30b-a3b-q8_0", num_ctx=8192, kv_cache_type="q4_0")
+    spec = make_spec(loaded(q=chosen), "main", profile="q", keys=BOTH)
     assert (spec.model, spec.num_ctx, spec.kv_cache_type) == (
         "qwen3-coder:30b-a3b-q8_0",
         8192,
@@ -62,7 +68,7 @@ def test_built_in_profiles_make_sense(loaded, name):
 
 
 def test_an_own_profile_replaces_a_built_in_one(loaded):
-    assert find_profile(loaded('[profile.fast]\ngpu = "a100"\n'), "fast").gpu == "a100"
+    assert find_profile(loaded(fast=ProfileConfig(gpu="a100")), "fast").gpu == "a100"
 
 
 def test_a_misspelt_profile_is_guessed(loaded):

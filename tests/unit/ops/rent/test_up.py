@@ -14,7 +14,7 @@ from llmctl.core.errors import (
     RemoteFailed,
     SshError,
 )
-from llmctl.core.rental import InstanceState, Phase, ProviderName, SshAddress, UpPlan
+from llmctl.core.rental import InstanceState, Order, Phase, ProviderName, SshAddress, UpPlan
 from llmctl.ops.rent.arrival import HostFailed
 from llmctl.ops.rent.plan import plan_up
 from llmctl.ops.rent.up import up
@@ -233,18 +233,14 @@ async def test_a_create_that_was_lost_is_found_and_taken_up(stage: Stage):
     plan = await plan_up(stage.world, a_spec())
     rental = stage.store.begin(plan.spec, ProviderName.VAST)
     stage.store.advance(rental.uuid, Phase.CREATING, offer=plan.offer, deadline=stage.clock.now())
-    order = await stage.market.create(
-        replace_order(stage, plan, label=rental.label),
-    )
+    order = await stage.market.create(an_order(stage, plan, label=rental.label))
     result = await ready(stage)
     assert result.rental.uuid == rental.uuid
     assert result.rental.instance_id == order.id
     assert len(stage.market.orders) == 1
 
 
-def replace_order(stage: Stage, plan: UpPlan, *, label: str):
-    from llmctl.core.rental import Order
-
+def an_order(stage: Stage, plan: UpPlan, *, label: str):
     return Order(
         offer=plan.offer,
         label=label,
