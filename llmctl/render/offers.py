@@ -30,15 +30,17 @@ def offer_fields(offer: Offer) -> dict[str, Any]:
 
 def money_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields with every ``usd`` amount as decimal text, in inner mappings too."""
-    shown: dict[str, Any] = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            shown[name] = money_fields(value)
-        elif _is_money(name) and isinstance(value, int):
-            shown[name] = decimal_text(MicroUsd(value))
-        else:
-            shown[name] = value
-    return shown
+    return {name: _shown(name, value) for name, value in fields.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return money_fields(value)
+    if isinstance(value, list | tuple):
+        return [_shown(name, each) for each in value]
+    if _is_money(name) and isinstance(value, int):
+        return decimal_text(MicroUsd(value))
+    return value
 
 
 def _is_money(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+
 from llmctl.config.schema import Config
 from llmctl.core.clock import Clock
 from llmctl.core.money import MicroUsd
@@ -65,5 +67,6 @@ class World:
         self._report(Step(name=name, state=state, text=text, elapsed_s=elapsed, spent=spent))
 
     def pass_on(self, step: Step) -> None:
-        """Report a step that another room made."""
-        self._report(step)
+        """Report a step that another room made, timed from the start of this command."""
+        elapsed = self.clock.monotonic() - self._began
+        self._report(msgspec.structs.replace(step, elapsed_s=elapsed))
