@@ -15,22 +15,22 @@ from llmctl.config.schema import BackendConfig
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import HostKeyChanged, LlmctlError, SshError
 from llmctl.core.paths import Paths, find_paths
-from llmctl.core.rental import Offer, Phase, ProviderName, Rental, Step
+from llmctl.core.rental import Offer, Phase, ProviderName, Rental, Step, UpPlan
+from llmctl.core.reports import UpResult
 from llmctl.ops.rent.down import Release, no_such
 from llmctl.ops.rent.login import target_of
 from llmctl.ops.rent.prepare import logged_in
 from llmctl.ops.rent.spec import parse_host
+from llmctl.ops.rent.up import up
 from llmctl.ops.rent.world import LOCAL, World
 from llmctl.ops.tunnel import OLLAMA_PORT
 from llmctl.providers.registry import ProviderAccess, api_url, open_providers
 from llmctl.ssh.connect import Connection, SshTarget, connect
-from llmctl.ssh.dial import in_thread
-from llmctl.ssh.host import Host
+from llmctl.ssh.host import Host, reach
 from llmctl.ssh.keys import Key, load_or_make_key
 from llmctl.ssh.local import LocalRemote
-from llmctl.ssh.run import SshRemote
 from llmctl.ssh.supervisor import Locate, Repair, Tunnel
-from llmctl.ssh.tunnel_key import TUNNEL_KEY_NAME, install_tunnel_key
+from llmctl.ssh.tunnel_key import TUNNEL_KEY_NAME, install_tunnel_key, remove_tunnel_key
 from llmctl.ssh.watchdog import Guard, start_script
 from llmctl.state.store import RentalStore
 
@@ -104,13 +104,12 @@ class Renting:
 
     async def reach(self, target: SshTarget) -> Host:
         """Log in to a machine, or take this one."""
+        wait = self.loaded.config.wait
+        still_s, load_s = wait.pull_still_s, wait.load_s
         if target.generation == LOCAL:
-            return Host(LocalRemote())
-        key, store = self.ssh_key, self.store
-        connection = await in_thread(
-            lambda: connect(target, key, store), undo=lambda made: made.transport.close()
-        )
-        return Host(SshRemote(connection))
+            port = target.engine_port
+            return Host(LocalRemote(), port=port, pull_still_s=still_s, load_s=load_s)
+        return await reach(target, self.ssh_key, self.store, pull_still_s=still_s, load_s=load_s)
 
     def serving(self, names: Sequence[str]) -> tuple[Loaded, dict[str, Tunnel]]:
         """Return the configuration with these instances as engines, and the tunnels to them.
@@ -243,6 +242,17 @@ class Renting:
             )
         return target_of(current)
 
+    async def up(self, world: World, plan: UpPlan) -> UpResult:
+        """Carry a plan out, and let the tunnel's key in while the other one is in use anyway."""
+        result = await up(world, plan, self.release_for(world))
+        fresh = result.tokens_per_s is not None
+        if fresh and result.rental.provider is not ProviderName.LOCAL:
+            try:
+                await self.allow_tunnel(result.rental)
+            except LlmctlError as failure:
+                log.warning("the tunnel's key is not on the machine yet: %s", failure)
+        return result
+
     def release_for(self, world: World) -> Release:
         """Return what leaves a machine that is not rented as it was found."""
 
@@ -250,6 +260,9 @@ class Renting:
             async with logged_in(world, rental) as host:
                 await host.stop_engine()
                 await host.disarm()
+                if rental.provider is not ProviderName.LOCAL:
+                    key = load_or_make_key(self.paths.data / "ssh", TUNNEL_KEY_NAME)
+                    await remove_tunnel_key(host.remote, key.public_line)
 
         return release
 

@@ -45,6 +45,8 @@ class SshTarget(Struct, frozen=True, kw_only=True):
     addresses: tuple[SshAddress, ...]
     name: str = ""
     """What the operator calls it, for hints."""
+    engine_port: int = 11434
+    """Where the engine listens on its 127.0.0.1."""
 
 
 class Connection(Struct, frozen=True, kw_only=True):

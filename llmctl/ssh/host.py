@@ -1,7 +1,7 @@
 """What ``up`` does on a machine; every method may be repeated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -19,8 +19,6 @@ from llmctl.ssh.remote import Remote
 from llmctl.ssh.run import SshRemote
 from llmctl.ssh.scripts import STATE
 from llmctl.ssh.watchdog import Armed, Guard
-
-Reach = Callable[[SshTarget], Awaitable["Host"]]
 
 _FACTS = """
 nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits 2>/dev/null | sed 's/^/gpu /'
@@ -173,10 +171,19 @@ def read_facts(text: str) -> HostFacts:
     )
 
 
-async def reach(target: SshTarget, key: Key, pins: HostKeys, *, timeout_s: float = 15.0) -> Host:
+async def reach(
+    target: SshTarget,
+    key: Key,
+    pins: HostKeys,
+    *,
+    timeout_s: float = 15.0,
+    pull_still_s: float = STILL_S,
+    load_s: float = engine.LOAD_S,
+) -> Host:
     """Log in over SSH, in a thread; raises as ``connect`` does. The host's ``close`` logs out."""
     connection = await in_thread(
         lambda: connect(target, key, pins, timeout_s=timeout_s),
         undo=lambda unwanted: hang_up(unwanted.transport),
     )
-    return Host(SshRemote(connection))
+    remote = SshRemote(connection)
+    return Host(remote, port=target.engine_port, pull_still_s=pull_still_s, load_s=load_s)

@@ -87,7 +87,7 @@ class Pull:
         self._say(StepState.BEGIN, model)
         pause = FIRST_PAUSE_S
         while not await self._attempt(model):
-            self._say(StepState.WARNING, f"{self._trouble}; going on from where it was")
+            self._say(StepState.WARNING, f"{self._trouble}; asking again")
             await self._sleep(pause)
             self._check_moving(model)
             pause = min(2 * pause, LONGEST_PAUSE_S)

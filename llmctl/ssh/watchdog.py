@@ -22,19 +22,20 @@ RETRY_S = 30.0
 
 _END = "LLMCTL_WATCHDOG"
 # Asks by a number that nobody else knows, and a signal; the answer comes from the process itself.
+# Asked again every second: two that ask at once overwrite each other's number.
 _ASK = """
 { read -r q <"$d/pid"; } 2>/dev/null || exit 0
-mine "$q" "$d/watchdog.sh" || exit 0
-rm -f "$d"/answer*
-echo "$n" >"$d/ask"
-kill -USR1 "$q"
 i=0
-until [ -s "$d/answer" ]; do
+until [ -s "$d/answer.$n" ]; do
+    mine "$q" "$d/watchdog.sh" && [ $i -le 150 ] || exit 0
+    if [ $((i % 10)) = 0 ]; then
+        echo "$n" >"$d/ask.$n" && mv -f "$d/ask.$n" "$d/ask" && kill -USR1 "$q"
+    fi
     i=$((i + 1))
-    [ $i -gt 150 ] && exit 0
     sleep 0.1 || sleep 1
 done
-cat "$d/answer"
+cat "$d/answer.$n"
+rm -f "$d/answer.$n"
 """
 
 

@@ -126,6 +126,10 @@ class Faults:
                 waiting.popleft()
         return fault.kind
 
+    def waiting(self, operation: str) -> bool:
+        """Whether a fault is still to come."""
+        return bool(self._waiting.get(operation))
+
     def clear(self) -> None:
         self._waiting.clear()
 

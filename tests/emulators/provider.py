@@ -8,7 +8,8 @@ Faults (``market.faults.add("create", "http_500_after")``):
 any read, destroy  429 (repeated twice by itself), http_500
 create             http_500_after, hang_after (both: made, answer lost), http_500, hang_before (not
                    made, answer lost), 429, offer_gone, no_funds, unauthorized, bad_request
-list               empty, null, html, old_schema; page2_500: the second page fails
+list               empty, null, html, old_schema
+page               429, http_500: of the second page and those after it
 destroy            lies (says yes, keeps it), gone (says it is gone already, keeps it)
 start              gpu_taken
 """
@@ -117,12 +118,10 @@ class InProcessProvider:
         fault = await self._polite("list")
         if fault in ("empty", "null", "html", "old_schema"):
             raise ProviderError(f"the list of instances cannot be read: {fault}", retryable=True)
-        everything, pages = self.market.listed(), []
-        while not pages or len(pages) * PAGE < len(everything):
-            if pages and fault == "page2_500":
-                raise ProviderError("the second page answered 500", retryable=True)
-            pages.append(everything[len(pages) * PAGE : (len(pages) + 1) * PAGE])
-        return [self._seen(machine) for page in pages for machine in page]
+        everything = self.market.listed()
+        for _ in range(PAGE, len(everything), PAGE):
+            await self._polite("page")
+        return [self._seen(machine) for machine in everything]
 
     async def logs(self, instance_id: str, *, lines: int) -> list[str]:
         await self._polite("logs")

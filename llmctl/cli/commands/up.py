@@ -231,7 +231,6 @@ def up(  # noqa: PLR0913  one parameter per option
     from llmctl.cli.rented import Session
     from llmctl.core.rental import Phase
     from llmctl.ops.rent import plan as planning
-    from llmctl.ops.rent import up as use
     from llmctl.ops.rent.spec import make_spec
     from llmctl.render.instances import up_document, up_text
     from llmctl.render.offers import plan_document, plan_text
@@ -267,7 +266,7 @@ def up(  # noqa: PLR0913  one parameter per option
     if not ready:
         options.say(plan_text(plan).rstrip())
         confirm(_question(plan), yes=yes or plan.offer is None)
-    result = session.run(lambda world: use.up(world, plan, session.renting.release_for(world)))
+    result = session.run(lambda world: session.renting.up(world, plan))
     options.put(up_document(result) if as_json else up_text(result))
     if not quiet and not as_json:
         options.say(f"\nnext: llmctl serve {name}")

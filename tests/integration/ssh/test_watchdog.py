@@ -19,7 +19,7 @@ from llmctl.ssh.keys import Key
 from llmctl.ssh.local import LocalRemote
 from llmctl.ssh.remote import Ran
 from llmctl.ssh.run import SshRemote
-from llmctl.ssh.watchdog import Guard, arm, armed, disarm, renew, start_script
+from llmctl.ssh.watchdog import Armed, Guard, arm, armed, disarm, renew, start_script
 from tests.clocks import ManualClock
 from tests.integration.eventually import eventually
 from tests.integration.ssh.pins import Pins
@@ -85,6 +85,15 @@ def watchdogs(state: Path) -> list[int]:
     return found
 
 
+async def soon_armed(remote: LocalRemote) -> Armed:
+    """What a watchdog says that is only just starting."""
+    for _ in range(200):
+        if (said := await armed(remote)) is not None:
+            return said
+        await asyncio.sleep(0.02)
+    raise AssertionError("no watchdog answers")
+
+
 def but(guard: Guard, **changes: object) -> Guard:
     return msgspec.structs.replace(guard, **changes)
 
@@ -104,8 +113,15 @@ async def test_files_alone_are_not_believed(remote: LocalRemote, guard: Guard, s
     said = await arm(remote, guard)
     os.kill(said.pid, 9)
     await eventually(lambda: not watchdogs(state))
-    assert (state / "answer").exists()
+    assert (state / "pid").exists()
     assert await armed(remote) is None
+
+
+async def test_several_may_ask_at_once(remote: LocalRemote, guard: Guard, state: Path) -> None:
+    said = await arm(remote, guard)
+    answers = await asyncio.gather(*(armed(remote) for _ in range(6)))
+    assert answers == [said] * 6
+    assert not list(state.glob("answer*"))
 
 
 async def test_a_stranger_with_its_number_is_not_signalled(
@@ -387,9 +403,7 @@ async def test_start_script_has_a_deadline_of_its_own(
     remote: LocalRemote, guard: Guard, state: Path
 ) -> None:
     await remote.run(start_script(guard))
-    await eventually(lambda: watchdogs(state))
-    said = await armed(remote)
-    assert said is not None
+    said = await soon_armed(remote)
     assert (said.deadline, said.idle_s) == (int(guard.deadline), 0)
 
 
@@ -397,9 +411,7 @@ async def test_start_after_the_deadline_leaves_time_to_arm_anew(
     remote: LocalRemote, guard: Guard, state: Path
 ) -> None:
     await remote.run(start_script(but(guard, deadline=time.time() - 100)))
-    await eventually(lambda: watchdogs(state))
-    said = await armed(remote)
-    assert said is not None
+    said = await soon_armed(remote)
     assert 3500 < said.deadline - time.time() <= 3600
 
 
