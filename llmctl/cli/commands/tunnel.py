@@ -154,11 +154,14 @@ def _foreground(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    import contextlib
+
     from llmctl.cli import interrupt
     from llmctl.core.errors import Cancelled
 
     work = _held(tunnel, wish, registry, quiet=quiet, as_json=as_json)
-    interrupt.run(work, leftover=lambda: Cancelled("interrupted"), quiet=True)
+    with contextlib.suppress(Cancelled):  # Ctrl-C is how it ends
+        interrupt.run(work, leftover=lambda: Cancelled("interrupted"), quiet=True)
 
 
 async def _held(
