@@ -186,7 +186,10 @@ def _assemble(values: Mapping[str, Any], backends: list[BackendConfig]) -> Confi
     tree: dict[str, Any] = {}
     for key, value in _plain(values):
         section, _, name = key.partition(".")
-        tree.setdefault(section, {})[name] = value
+        if name:
+            tree.setdefault(section, {})[name] = value
+        else:
+            tree[section] = value  # a table of tables: [profile.NAME]
     return msgspec.convert({**tree, BACKEND: backends}, Config)
 
 

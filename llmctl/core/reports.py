@@ -27,6 +27,8 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     """Until its watchdog ends it."""
     idle_s: float | None
     """It also ends itself after so long without a request."""
+    idle_left_s: float | None = None
+    """Until that happens, if nobody uses it; None where its watchdog was not asked."""
     address: str = ""
     detail: str = ""
 

@@ -44,6 +44,8 @@ def _status_row(status: InstanceStatus, tunnel: str) -> list[Cell]:
     if status.instance_id:
         machine += f" {status.instance_id}"
     left = "-" if status.seconds_left is None else duration(status.seconds_left)
+    if status.idle_left_s is not None:
+        left += f" (idle {duration(status.idle_left_s)})"
     return [
         status.name,
         state,

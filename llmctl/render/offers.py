@@ -86,7 +86,8 @@ def plan_text(plan: UpPlan) -> str:
         begin = ""
     rows = [*_machine(plan), *_engine(plan.fit), *_money(plan)]
     lines = begin + table(rows)
-    reasons = plan.fit.reasons if plan.fit else ()
+    reasons = [plan.why] if plan.why else []
+    reasons += plan.fit.reasons if plan.fit else ()
     lines += "".join(f"  {reason}\n" for reason in reasons)
     return lines + "".join(f"warning: {warning}\n" for warning in plan.warnings)
 

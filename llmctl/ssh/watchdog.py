@@ -70,6 +70,8 @@ class Armed(Struct, frozen=True, kw_only=True):
     """Unix time, in whole seconds."""
     idle_s: float
     pid: int
+    unused_s: float = 0.0
+    """How long nobody has used the machine."""
 
 
 def start_script(guard: Guard) -> str:
@@ -124,8 +126,13 @@ async def armed(remote: Remote) -> Armed | None:
     nonce = secrets.token_hex(8)
     ran = await remote.run(f"{STATE}n={nonce}\n{_ASK}")
     match ran.stdout.split():
-        case ["armed", said, pid, deadline, idle] if said == nonce:
-            return Armed(deadline=float(deadline), idle_s=float(idle), pid=int(pid))
+        case ["armed", said, pid, deadline, idle, unused] if said == nonce:
+            return Armed(
+                deadline=float(deadline),
+                idle_s=float(idle),
+                pid=int(pid),
+                unused_s=max(float(unused), 0.0),
+            )
         case _:
             return None
 

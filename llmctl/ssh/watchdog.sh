@@ -14,7 +14,7 @@ mine() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$2"; }
 # Who asks gets an answer out of this process's own variables, not out of a file.
 answer() {
     { read -r a <"$D/ask"; } 2>/dev/null || return
-    echo "armed $a $$ $end $idle" >"$D/answer.$$" && mv -f "$D/answer.$$" "$D/answer.$a"
+    echo "armed $a $$ $end $idle $((n - seen))" >"$D/answer.$$" && mv -f "$D/answer.$$" "$D/answer.$a"
 }
 trap answer USR1
 trap '' HUP

@@ -1,6 +1,7 @@
 """What is rented now: what our record says, and what the markets say of it."""
 
 import asyncio
+import logging
 
 from msgspec import Struct
 
@@ -8,8 +9,15 @@ from llmctl.core.errors import LlmctlError
 from llmctl.core.rental import Instance, InstanceState, Phase, Rental
 from llmctl.core.reports import InstanceStatus, Reconciled
 from llmctl.ops.rent.costs import spent
+from llmctl.ops.rent.prepare import logged_in
 from llmctl.ops.rent.reconcile import reconcile
 from llmctl.ops.rent.world import World
+from llmctl.ssh.watchdog import Armed
+
+log = logging.getLogger(__name__)
+
+ASK_S = 8.0
+"""How long a machine may take to say when it ends itself."""
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):
@@ -26,12 +34,26 @@ async def collect(world: World) -> StatusReport:
     reconciled = await reconcile(world, [name for name in world.providers if name in paid])
     rentals = _open(world)
     seen = await asyncio.gather(*(_seen(world, rental) for rental in rentals))
+    guards = await asyncio.gather(*(_guard(world, rental) for rental in rentals))
     return StatusReport(
         instances=[
-            _status(world, rental, instance) for rental, instance in zip(rentals, seen, strict=True)
+            _status(world, rental, instance, guard)
+            for rental, instance, guard in zip(rentals, seen, guards, strict=True)
         ],
         reconciled=reconciled,
     )
+
+
+async def _guard(world: World, rental: Rental) -> Armed | None:
+    """Ask the watchdog itself; None where it cannot be asked quickly, which is no failure."""
+    if rental.phase is not Phase.READY or not rental.provider.paid:
+        return None
+    try:
+        async with asyncio.timeout(ASK_S), logged_in(world, rental) as host:
+            return await host.armed()
+    except (LlmctlError, TimeoutError) as failure:
+        log.info("the watchdog of %s was not asked: %s", rental.name, failure)
+        return None
 
 
 def _open(world: World) -> list[Rental]:
@@ -48,7 +70,12 @@ async def _seen(world: World, rental: Rental) -> Instance | LlmctlError | None:
         return failure
 
 
-def _status(world: World, rental: Rental, seen: Instance | LlmctlError | None) -> InstanceStatus:
+def _status(
+    world: World,
+    rental: Rental,
+    seen: Instance | LlmctlError | None,
+    guard: Armed | None,
+) -> InstanceStatus:
     instance = seen if isinstance(seen, Instance) else None
     stopped = rental.phase is Phase.STOPPED
     guarded = rental.provider.paid and not stopped
@@ -66,9 +93,16 @@ def _status(world: World, rental: Rental, seen: Instance | LlmctlError | None) -
         spent_usd=spent(world, rental),
         seconds_left=None if left is None else max(left, 0.0),
         idle_s=rental.spec.idle_s if guarded else None,
+        idle_left_s=_idle_left(guard),
         address=str(rental.addresses[0]) if rental.addresses else "",
         detail=_detail(rental, seen),
     )
+
+
+def _idle_left(guard: Armed | None) -> float | None:
+    if guard is None or not guard.idle_s:
+        return None
+    return max(guard.idle_s - guard.unused_s, 0.0)
 
 
 def _detail(rental: Rental, seen: Instance | LlmctlError | None) -> str:

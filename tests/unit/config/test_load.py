@@ -59,6 +59,14 @@ def test_each_source_beats_the_weaker_ones(environ, write):
         assert loaded.config.serve.listen == "::1"
 
 
+def test_profiles_of_the_file_are_read(environ, write):
+    path = write("[profile.night]\ngpu = 'h100'\nttl_s = '10h'\nmax_price = 2.5\n")
+    loaded = load(flags={}, environ=environ)
+    night = loaded.config.profile["night"]
+    assert (night.gpu, night.ttl_s, night.max_price) == ("h100", 36000.0, "2.5")
+    assert str(loaded.origins["profile"]).startswith(str(path))
+
+
 def test_a_value_that_loses_is_not_checked(environ):
     loaded = load(flags={"serve.port": 4}, environ={**environ, "API_PORT": "tcp://nonsense"})
     assert loaded.config.serve.port == 4

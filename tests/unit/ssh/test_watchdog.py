@@ -44,7 +44,7 @@ class Machine:
 
 
 async def test_arming_returns_what_the_process_says() -> None:
-    machine = Machine("armed NONCE 77 1800003600 1800\n")
+    machine = Machine("armed NONCE 77 1800003600 1800 0\n")
     said = await arm(machine, GUARD, clock=ManualClock())
     assert (said.deadline, said.idle_s, said.pid) == (1_800_003_600.0, 1800.0, 77)
     assert machine.given[0] == b"canary\n"
@@ -56,8 +56,8 @@ async def test_arming_returns_what_the_process_says() -> None:
     [
         ("", "does not answer"),
         ("armed 0123456789abcdef 77 1800003600 1800\n", "does not answer"),
-        ("armed NONCE 77 1800009999 1800\n", "armed otherwise than asked"),
-        ("armed NONCE 77 1800003600 0\n", "armed otherwise than asked"),
+        ("armed NONCE 77 1800009999 1800 0\n", "armed otherwise than asked"),
+        ("armed NONCE 77 1800003600 0 0\n", "armed otherwise than asked"),
     ],
 )
 async def test_other_answers_are_not_believed(says: str, words: str) -> None:
@@ -71,7 +71,7 @@ async def test_machine_that_cannot_start_it() -> None:
 
 
 async def test_machine_with_another_time() -> None:
-    machine = Machine("armed NONCE 77 1800003600 1800\n", clock=1_800_000_500)
+    machine = Machine("armed NONCE 77 1800003600 1800 0\n", clock=1_800_000_500)
     with pytest.raises(RemoteFailed, match=r"\+500 s off ours"):
         await arm(machine, GUARD, clock=ManualClock())
 
