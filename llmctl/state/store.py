@@ -104,10 +104,13 @@ class RentalStore:
             self._note(database, rental, "")
         return rental
 
-    def advance(self, uuid: str, phase: Phase, **changes: object) -> Rental:
+    def advance(
+        self, uuid: str, phase: Phase, *, billed_from: float | None = None, **changes: object
+    ) -> Rental:
         """Set the phase and other fields of a rental, and journal it; returns the new record.
 
-        Fields are those of ``Rental``; ``detail`` also goes into the journal.
+        Fields are those of ``Rental``; ``detail`` also goes into the journal. ``billed_from`` is
+        the Unix time since which it has had its price, if that is not now.
         """
         with self._transaction() as database:
             before = self._read(database, "uuid = ?", uuid)
@@ -123,7 +126,7 @@ class RentalStore:
                 (phase, rental.provider, rental.instance_id, _packed(rental), uuid),
             )
             self._note(database, rental, detail)
-            self._price(database, rental)
+            self._price(database, rental, billed_from)
         return rental
 
     def get(self, uuid: str) -> Rental:
@@ -330,9 +333,11 @@ class RentalStore:
             (rental.uuid, self._clock.now(), rental.phase, detail),
         )
 
-    def _price(self, database: sqlite3.Connection, rental: Rental) -> None:
+    def _price(
+        self, database: sqlite3.Connection, rental: Rental, since: float | None = None
+    ) -> None:
         """Close the open interval and begin the next where price or kind has changed."""
-        now = self._clock.now()
+        now = self._clock.now() if since is None else min(since, self._clock.now())
         wanted = interval_of(rental, now)
         row = database.execute(
             "SELECT usd_per_hour, kind FROM intervals WHERE uuid = ? AND ends IS NULL",

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from llmctl.core.errors import NotFound
 from llmctl.core.rental import Phase, ProviderName, Rental, UpSpec
 from llmctl.ops.rent.down import down, plan_down
 from llmctl.ops.rent.plan import plan_up
+from llmctl.ops.rent.power import start, stop
 from llmctl.ops.rent.status import collect
 from llmctl.ops.rent.up import up
 from llmctl.state.store import RentalStore
@@ -25,11 +27,12 @@ async def _nothing(_rental: Rental) -> None:
 class Bed:
     """Everything but the laptop; it lasts while processes come and go."""
 
-    def __init__(self, home: Path, *, foreign: int = 0) -> None:
+    def __init__(self, home: Path, *, foreign: int = 0, machines: int = 6) -> None:
         self.path = home / "rentals.db"
         self.clock = ManualClock()
+        self.reader = RentalStore(self.path, clock=self.clock)
         self.market = Market(self.clock)
-        self.provider = InProcessProvider(self.market)
+        self.provider = InProcessProvider(self.market, machines=machines)
         self.foreign = self.provider.foreign(foreign)
 
     def laptop(self, **how) -> Laptop:
@@ -62,14 +65,27 @@ class Bed:
 
         return laptop.run(command())
 
+    def stop(self, name: str, **how):
+        laptop = self.laptop(**how)
+        return laptop.run(stop(laptop.world, self._named(name)))
+
+    def start(self, name: str, **how):
+        laptop = self.laptop(**how)
+        return laptop.run(start(laptop.world, self._named(name)))
+
+    def _named(self, name: str) -> Rental:
+        found = [each for each in self.rentals() if each.name == name]
+        if not found:
+            raise NotFound(f"there is no instance called {name!r}")
+        return found[0]
+
+    def close(self) -> None:
+        self.reader.close()
+
     # -- what there is ---------------------------------------------------------------------------
 
     def rentals(self) -> list[Rental]:
-        store = RentalStore(self.path, clock=self.clock)
-        try:
-            return [each for each in store.all() if each.phase is not Phase.GONE]
-        finally:
-            store.close()
+        return [each for each in self.reader.all() if each.phase is not Phase.GONE]
 
     def live(self) -> set[str]:
         return {each.id for each in self.market.ours()}

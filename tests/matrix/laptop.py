@@ -258,12 +258,12 @@ class _Record:
         self._store.avoid(*words)
 
     @contextlib.contextmanager
-    def owned(self, name):
+    def owned(self, name, *, strict=True):
         """The name stays claimed by a dead process; the next one takes it over."""
         laptop = self._laptop
         laptop.effect()
         with contextlib.ExitStack() as stack:
-            claim = self._store.owned(name)
+            claim = self._store.owned(name, strict=strict)
             claim.__enter__()
             stack.push(lambda *exc: None if laptop.dead else claim.__exit__(*exc))
             yield
@@ -348,5 +348,3 @@ class _Machine:
             return result
 
         return call
-
-

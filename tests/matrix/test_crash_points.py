@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import pytest
 
-from llmctl.core.errors import LeftoverInstance, LlmctlError, ProviderError
+from llmctl.core.errors import LeftoverInstance, LlmctlError, NotFound, ProviderError
 from llmctl.core.rental import Phase
 from tests.matrix.bed import FOREIGN, SPEC, TTL_S, Bed
 from tests.matrix.laptop import Blow, Killed, Point
@@ -45,7 +45,7 @@ ALWAYS = {
 FROM_THE_BLOW = {
     Behaviour.UNREADABLE: tuple(("list", kind, 1) for kind in ("empty", "null", "html"))
     + (("list", "old_schema", -1),),
-    Behaviour.PAGE_2: (("list", "page2_500", 1),),
+    Behaviour.PAGE_2: (("page", "http_500", 2),),
     Behaviour.TOO_MANY: tuple((each, "429", 2) for each in ("list", "get", "destroy")),
 }
 
@@ -60,12 +60,17 @@ def test_the_matrix_is_whole():
 @pytest.mark.parametrize("point", Point, ids=lambda point: point.name)
 @pytest.mark.parametrize("behaviour", Behaviour, ids=lambda each: each.name.lower())
 def test_no_money_runs_out_of_sight(tmp_path, point, blow, behaviour):
-    Case(tmp_path, point, blow, behaviour).play()
+    case = Case(tmp_path, point, blow, behaviour)
+    with contextlib.closing(case.bed):
+        case.play()
 
 
 def later_of(point: Point, blow: Blow, behaviour: Behaviour) -> str:
     """Which command comes later: all three are used with every blow."""
-    places = [list(kind).index(each) for kind, each in zip((Point, Blow, Behaviour), (point, blow, behaviour), strict=True)]
+    places = [
+        list(kind).index(each)
+        for kind, each in zip((Point, Blow, Behaviour), (point, blow, behaviour), strict=True)
+    ]
     return LATER[sum(places) % len(LATER)]
 
 
@@ -111,6 +116,20 @@ class Case:
         with contextlib.suppress(Killed, LlmctlError):
             run(at=self.point, blow=self.blow, on_blow=on_blow)
         assert struck, f"{self.point} was never reached"
+        if self._cleans_up:
+            assert bed.live() == set()
+
+    @property
+    def _cleans_up(self) -> bool:
+        """Whether ``up`` lived long enough to end what it had made, and could."""
+        graceful = self.blow in (Blow.TERM, Blow.INT, Blow.HUP, Blow.FULL)
+        ready = self.point is Point.P9 and self.blow is Blow.FULL
+        return (
+            graceful
+            and not ready
+            and not self.point.of_down
+            and self.behaviour is not Behaviour.LIES
+        )
 
     def _begin_faults(self, faults) -> None:
         for operation, kind, times in faults.get(self.behaviour, ()):
@@ -186,10 +205,19 @@ class Case:
 
     def _up(self) -> None:
         bed = self.bed
-        ending = any(each.phase is Phase.DESTROYING for each in bed.rentals())
+        lying = self.behaviour is Behaviour.LIES and bed.rentals()
+        lying = lying and bed.rentals()[0].phase is Phase.DESTROYING
+        vanished = any(
+            each.instance_id not in (None, *bed.live()) and each.phase is not Phase.DESTROYING
+            for each in bed.rentals()
+        )
         refused = self.behaviour is Behaviour.TOO_MANY and not bed.creates()
-        if ending:
-            with pytest.raises(LlmctlError, match="destroyed"):
+        if lying:
+            with pytest.raises(ProviderError, match="may still be running"):
+                bed.up()
+        elif vanished:
+            # at another price than was agreed to nothing is rented unasked
+            with pytest.raises(NotFound, match="has ended by itself"):
                 bed.up()
         elif refused:
             with pytest.raises(ProviderError, match="too many"):
@@ -202,8 +230,6 @@ class Case:
 
     def _again(self) -> None:
         bed = self.bed
-        if any(each.phase is Phase.DESTROYING for each in bed.rentals()):
-            bed.down()
         bed.market.faults.clear()
         bed.up()
         before, creates = bed.live(), bed.creates()

@@ -1,5 +1,6 @@
 """The end of a rental: destroyed, proved gone, said so."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -43,7 +44,10 @@ def plan_down(store: RentalStore, names: Sequence[str], *, everything: bool = Fa
 
 
 async def down(world: World, plan: DownPlan, release: Release) -> list[Down]:
-    """End every rental of the plan; raises the first failure after all have been tried."""
+    """End every rental of the plan; raises the first failure after all have been tried.
+
+    Cancelled, it raises ``LeftoverInstance`` for an instance whose end is not proved.
+    """
     await _compare(world, plan)
     ended: list[Down] = []
     failure: Exception | None = None
@@ -51,6 +55,8 @@ async def down(world: World, plan: DownPlan, release: Release) -> list[Down]:
         try:
             with world.store.owned(rental.name, strict=False):
                 gone = await end(world, world.store.get(rental.uuid), release)
+        except asyncio.CancelledError:
+            raise _interrupted(world, rental.uuid) from None
         except Exception as problem:  # noqa: BLE001  the others are ended all the same
             log.info("%s did not end: %s", rental.name, problem)
             failure = _worse(failure, problem)
@@ -62,12 +68,27 @@ async def down(world: World, plan: DownPlan, release: Release) -> list[Down]:
 
 
 async def _compare(world: World, plan: DownPlan) -> None:
-    """Reconcile first; what cannot be compared is no reason to let anything go on."""
+    """Reconcile the others first; what cannot be compared is no reason to let anything go on."""
     markets = {each.provider for each in plan.rentals if each.provider.paid}
-    found = await reconcile(world, sorted(markets))
+    leave = {each.uuid for each in plan.rentals}
+    found = await reconcile(world, sorted(markets), leave=leave)
     warn_of_strays(world, found)
     for problem in found.problems:
         log.info("not compared before the end: %s", problem)
+
+
+def _interrupted(world: World, uuid: str) -> BaseException:
+    """Return what a Ctrl-C amounts to: paid machines in doubt are told by their id."""
+    rental = world.store.get(uuid)
+    if rental.phase is not Phase.DESTROYING or rental.instance_id is None:
+        return asyncio.CancelledError()
+    return proof.leftover(
+        rental.provider,
+        rental.instance_id,
+        "interrupted before it was proved gone",
+        world.providers.get(rental.provider),
+        f"llmctl down {rental.name}",
+    )
 
 
 def _worse(one: Exception | None, other: Exception) -> Exception:
@@ -106,8 +127,18 @@ async def end(world: World, rental: Rental, release: Release) -> Rental:
 
 def _note_end(world: World, rental: Rental, instance_id: str) -> None:
     """Write down what is about to be destroyed; a full disk does not keep it running."""
+    price = rental.usd_per_hour
+    if price is None and rental.offer is not None:
+        price = rental.offer.usd_per_hour
+    unheard = rental.instance_id is None
     try:
-        world.store.advance(rental.uuid, Phase.DESTROYING, instance_id=instance_id)
+        world.store.advance(
+            rental.uuid,
+            Phase.DESTROYING,
+            instance_id=instance_id,
+            usd_per_hour=price,
+            billed_from=world.store.journal(rental.uuid)[-1].at if unheard else None,
+        )
     except StateError as failure:
         world.say("down", StepState.WARNING, failure.message)
 

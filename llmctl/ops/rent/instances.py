@@ -60,11 +60,15 @@ async def destroy(world: World, listed: Listed) -> None:
             hint=f"end it at {world.providers[instance.provider].console_url(instance.id)}",
         )
     command = f"llmctl instance destroy {instance.provider.value}:{instance.id}"
-    if listed.rental is not None:
-        world.store.advance(listed.rental.uuid, Phase.DESTROYING)
-    await proof.destroy(world, instance.provider, instance.id, command=command)
-    if listed.rental is not None:
-        world.store.advance(listed.rental.uuid, Phase.GONE)
+    rental = listed.rental
+    if rental is None:
+        await proof.destroy(world, instance.provider, instance.id, command=command)
+        return
+    with world.store.owned(rental.name):
+        world.store.advance(rental.uuid, Phase.DESTROYING)
+        await proof.destroy(world, instance.provider, instance.id, command=command)
+        world.store.advance(rental.uuid, Phase.GONE)
+        world.store.unpin(rental.uuid)
 
 
 def adopt(world: World, listed: Listed, name: str) -> Rental:

@@ -44,6 +44,8 @@ class Launched:
     def __init__(self) -> None:
         self.instance_key: str | None = None
         self.machines = 0
+        self.failure: HostFailed | None = None
+        """Of the last machine that was given back."""
 
 
 async def rent(world: World, rental: Rental, plan: UpPlan, launched: Launched) -> Rental:
@@ -71,14 +73,14 @@ async def rent(world: World, rental: Rental, plan: UpPlan, launched: Launched) -
         try:
             return await arrive(world, made)
         except HostFailed as failure:
-            last = failure
+            launched.failure = failure
             rental = await discard(world, made, failure)
     raise _given_up(last, launched)
 
 
 def _given_up(last: LlmctlError | None, launched: Launched) -> LlmctlError:
-    if isinstance(last, HostFailed):
-        return last
+    if launched.failure is not None:
+        return launched.failure
     if launched.machines == MOST_MACHINES:
         return HostFailed(f"{MOST_MACHINES} machines were tried, and none came up")
     why = last.message if last else "all are on machines that failed within the last day"
@@ -178,6 +180,9 @@ async def _sent(world: World, provider: Provider, order: Order, rental: Rental) 
         answer = await request
         if isinstance(answer, Created):
             await _recorded(world, rental, answer, order.offer)
+        elif not isinstance(answer, OutcomeUnknown):
+            # refused: whoever cleans up need not look for it
+            world.store.advance(rental.uuid, Phase.INTENT, detail=answer.message)
         raise
     if isinstance(answer, Created):
         return answer

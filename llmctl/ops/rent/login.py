@@ -32,6 +32,7 @@ def target_of(rental: Rental) -> SshTarget:
         generation=rental.generation,
         addresses=rental.addresses,
         name=rental.name,
+        engine_port=rental.engine_port,
     )
 
 

@@ -50,7 +50,7 @@ async def remove_model(world: World, rental: Rental, model: str) -> None:
     The one that ``up`` made ready is not deleted: the instance would no longer be what it says.
     """
     _check(rental)
-    if model in (rental.model, f"{rental.model}:latest"):
+    if rental.model is not None and _full(model) == _full(rental.model):
         raise LlmctlError(
             f"{model} is what {rental.name} answers with",
             hint=f"llmctl up {rental.name} --model OTHER first",
@@ -70,6 +70,11 @@ async def check_model(world: World, rental: Rental, model: str | None) -> ModelT
         warmed = await host.warm(wanted, rental.num_ctx)
     world.say("warm", StepState.DONE, f"{wanted} answers")
     return ModelTest(model=wanted, warmed=warmed)
+
+
+def _full(model: str) -> str:
+    """Return a name as the engine spells it out."""
+    return model if ":" in model else f"{model}:latest"
 
 
 def _check(rental: Rental) -> None:

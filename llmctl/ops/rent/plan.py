@@ -28,10 +28,13 @@ _LOW_CREDIT_HOURS = 2
 async def plan_up(world: World, spec: UpSpec) -> UpPlan:
     """Return the plan; reads only. Raises ``NoCapacity`` with the nearest miss.
 
-    A rental of that name is taken up where it is; then nothing new is rented. A market whose list
-    of instances cannot be read is not rented from.
+    A rental of that name is taken up where it is; then nothing new is rented. One that is being
+    destroyed is ended by ``up`` before it rents. A market whose list of instances cannot be read
+    is not rented from.
     """
     existing = world.store.by_name(spec.name)
+    if existing is not None and existing.phase is Phase.DESTROYING:
+        existing = None
     if existing is not None and _has_machine(existing):
         return await _resumed(world, spec, existing)
     if not spec.providers[0].paid:
@@ -113,10 +116,6 @@ async def _resumed(world: World, spec: UpSpec, rental: Rental) -> UpPlan:
         )
     if rental.phase is Phase.STOPPED:
         raise LlmctlError(f"{rental.name} is stopped", hint=f"llmctl start {rental.name}")
-    if rental.phase is Phase.DESTROYING:
-        raise LlmctlError(
-            f"{rental.name} is being destroyed", hint=f"llmctl down {rental.name}, then up again"
-        )
     offer = rental.offer
     asked = engine_of(rental.spec, spec)
     fit = None

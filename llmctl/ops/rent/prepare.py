@@ -6,11 +6,18 @@ code takes up a rental that was interrupted anywhere.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from msgspec import Struct
 
-from llmctl.core.errors import DeadlineExceeded, LlmctlError, RemoteFailed, SshError
+from llmctl.core.errors import (
+    DeadlineExceeded,
+    HostKeyChanged,
+    LlmctlError,
+    RemoteFailed,
+    SshError,
+)
 from llmctl.core.rental import Fit, Phase, Rental, StepState, UpPlan
 from llmctl.ops.rent import sizing
 from llmctl.ops.rent.arrival import HostFailed
@@ -48,7 +55,8 @@ async def prepare(
     async with Login(world, rental) as login:
         rental = await _reach(world, rental, login)
         rental = await _guard(world, rental, login, instance_key)
-        facts = await login.keep_on(lambda host: host.facts(), within_s=world.config.wait.ssh_s)
+        with _blaming(rental, SshError):
+            facts = await login.keep_on(lambda host: host.facts(), within_s=world.config.wait.ssh_s)
         fit = _size(world, rental, plan, facts)
         rental = await _install(world, rental, fit, login)
         rental = await _pull(world, rental, fit, facts, login)
@@ -66,15 +74,27 @@ async def logged_in(world: World, rental: Rental) -> AsyncIterator[Host]:
             await host.close()
 
 
+@contextlib.contextmanager
+def _blaming(rental: Rental, *failures: type[LlmctlError]) -> Iterator[None]:
+    """Take these failures for a rented machine's own: another may do better.
+
+    A changed host key is not among them: somebody else may be answering.
+    """
+    try:
+        yield
+    except HostKeyChanged:
+        raise
+    except failures as failure:
+        if not rental.provider.paid:
+            raise
+        raise HostFailed(failure.message) from failure
+
+
 async def _reach(world: World, rental: Rental, login: Login) -> Rental:
     where = rental.addresses[0] if rental.addresses else "this machine"
     world.say("ssh", StepState.BEGIN, f"logging in to {where}")
-    try:
+    with _blaming(rental, SshError):
         await login.open(within_s=world.config.wait.ssh_s)
-    except SshError as failure:
-        if failure.terminal or not rental.provider.paid:
-            raise
-        raise HostFailed(failure.message) from failure
     where = login.rental.addresses[0] if login.rental.addresses else where
     world.say("ssh", StepState.DONE, f"logged in to {where}")
     return _at_least(world, rental, Phase.REACHABLE)
@@ -91,10 +111,8 @@ async def _guard(world: World, rental: Rental, login: Login, instance_key: str |
         await host.arm(guard)
         return _confirmed(await host.armed(), guard)
 
-    try:
+    with _blaming(rental, SshError, RemoteFailed):
         armed = await login.keep_on(arm, within_s=world.config.wait.ssh_s)
-    except RemoteFailed as failure:
-        raise HostFailed(failure.message) from failure
     left = max(armed.deadline - world.clock.now(), 0) / 3600
     world.say("watchdog", StepState.DONE, f"the machine ends itself in {left:.1f} h at the latest")
     return _at_least(world, rental, Phase.GUARDED, deadline=armed.deadline)
@@ -157,12 +175,8 @@ async def _install(world: World, rental: Rental, fit: Fit, login: Login) -> Rent
         await host.serve(engine_settings(rental, fit))
         return version
 
-    try:
+    with _blaming(rental, SshError, DeadlineExceeded):
         version = await login.keep_on(install, within_s=wait.install_s)
-    except DeadlineExceeded as slow:
-        if not rental.provider.paid:
-            raise
-        raise HostFailed(f"Ollama could not be installed: {slow.message}") from slow
     world.say("install", StepState.DONE, f"Ollama {version} listens on the machine's 127.0.0.1")
     return _at_least(world, rental, Phase.INSTALLED, num_ctx=fit.num_ctx)
 
@@ -203,6 +217,8 @@ async def _warm(world: World, rental: Rental, fit: Fit, login: Login) -> Prepare
     model = rental.model or fit.model
     world.say("warm", StepState.BEGIN, f"loading {model}")
     warmed = await _answer(world, model, fit, login)
+    if rental.provider.paid and not warmed.vram_bytes:
+        raise HostFailed("Ollama does not use the GPU of the machine")
     while warmed.vram_bytes < warmed.size_bytes:
         smaller = sizing.smaller(rental.spec, fit) if warmed.vram_bytes else None
         share = warmed.vram_bytes / max(warmed.size_bytes, 1)
@@ -239,7 +255,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-def _at_least(world: World, rental: Rental, phase: Phase, **changes: object) -> Rental:
+def _at_least(world: World, rental: Rental, phase: Phase, **changes: Any) -> Rental:
     """Write a step down; a rental that was further already stays there."""
     further = _ORDER.index(rental.phase) > _ORDER.index(phase)
     return world.store.advance(rental.uuid, rental.phase if further else phase, **changes)

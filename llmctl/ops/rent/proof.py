@@ -25,18 +25,21 @@ async def destroy(world: World, name: ProviderName, instance_id: str, *, command
     provider = world.providers.get(name)
     if provider is None:
         raise leftover(name, instance_id, "there is no key for it here", None, command)
-    deadline = world.clock.monotonic() + world.config.wait.gone_s
-    pause, reason = _FIRST_PAUSE_S, "it is still there"
+    began, wait = world.clock.monotonic(), world.config.wait
+    pause, reason, accepted = _FIRST_PAUSE_S, "it is still there", False
     while True:
         try:
-            reason = await _try_to_end(provider, instance_id) or reason
+            refusal = await _try_to_end(provider, instance_id)
         except AuthError as refused:
             raise leftover(name, instance_id, refused.message, provider, command) from refused
-        gone, why = await _look(lambda: is_gone(world, provider, instance_id))
-        if gone:
+        accepted = accepted or refusal is None
+        gone, unread = await _look(lambda: is_gone(world, provider, instance_id))
+        waited = world.clock.monotonic() - began
+        # a market that shows nothing of it and has not said yes may only be late to show it
+        if gone and (accepted or waited >= wait.list_lag_s):
             return
-        reason = why or reason
-        if world.clock.monotonic() + pause > deadline:
+        reason = unread or refusal or reason
+        if waited + pause > wait.gone_s:
             raise leftover(name, instance_id, reason, provider, command)
         await world.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)

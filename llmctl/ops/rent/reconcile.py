@@ -1,7 +1,7 @@
 """The markets' lists against our record, before anything else a command does with them."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.rental import (
@@ -19,15 +19,15 @@ from llmctl.providers.base import Provider
 
 log = logging.getLogger(__name__)
 
-_UNSENT = (Phase.INTENT, Phase.CREATING)
 
-
-async def reconcile(world: World, names: Iterable[ProviderName]) -> Reconciled:
+async def reconcile(
+    world: World, names: Iterable[ProviderName], *, leave: Collection[str] = ()
+) -> Reconciled:
     """Compare each market with the record and mend what differs.
 
     Only instances whose label has this installation's id are looked at. Rentals that another
-    process works on are left to it. A market that cannot be read is a problem in the result, and
-    proves nothing about its instances.
+    process works on are left to it, those whose uuid is in ``leave`` to the caller. A market that
+    cannot be read is a problem in the result, and proves nothing about its instances.
     """
     found = Reconciled()
     for name in names:
@@ -35,7 +35,7 @@ async def reconcile(world: World, names: Iterable[ProviderName]) -> Reconciled:
         if provider is None:
             continue
         try:
-            await _compare(world, provider, found)
+            await _compare(world, provider, found, leave)
         except LlmctlError as failure:
             log.info("%s cannot be compared: %s", name, failure)
             found.problems.append(failure)
@@ -53,19 +53,32 @@ def warn_of_strays(world: World, found: Reconciled) -> None:
         world.say("reconcile", StepState.WARNING, text)
 
 
-async def _compare(world: World, provider: Provider, found: Reconciled) -> None:
+async def _compare(
+    world: World, provider: Provider, found: Reconciled, leave: Collection[str]
+) -> None:
     prefix = f"{LABEL_PREFIX}{world.store.install_id}/"
     everything = await provider.instances()
     ours = [each for each in everything if each.label.startswith(prefix)]
     for instance in ours:
-        await _settle(world, provider, instance, found)
+        await _settle(world, instance, found, leave)
     known = {each.id for each in everything}
-    for rental in world.store.all():
-        if rental.provider is provider.name and rental.phase is not Phase.GONE:
-            await _missing(world, provider, world.store.get(rental.uuid), known, found)
+    for each in world.store.all():
+        rental = world.store.get(each.uuid)  # the one before may have taken its time
+        if rental.provider is not provider.name or rental.phase is Phase.GONE:
+            continue
+        if rental.instance_id in known or rental.uuid in leave:
+            continue
+        if world.store.worked_on(rental.name):
+            continue
+        try:
+            await _missing(world, provider, rental, found)
+        except LlmctlError as failure:
+            found.problems.append(failure)
 
 
-async def _settle(world: World, provider: Provider, instance: Instance, found: Reconciled) -> None:
+async def _settle(
+    world: World, instance: Instance, found: Reconciled, leave: Collection[str]
+) -> None:
     """Bring one instance of ours and its rental together."""
     rental = _rental_of(world, instance)
     if rental is None:
@@ -73,9 +86,12 @@ async def _settle(world: World, provider: Provider, instance: Instance, found: R
         return
     if world.store.worked_on(rental.name):
         return
-    second = rental.instance_id not in (None, instance.id)
-    if rental.phase in (Phase.DESTROYING, Phase.GONE) or second:
-        await _end_again(world, provider, rental, instance, found)
+    if not _is_of(rental, instance):
+        await _end_second(world, instance, found)
+    elif rental.uuid in leave:
+        return
+    elif rental.phase in (Phase.DESTROYING, Phase.GONE):
+        await _end_again(world, rental, instance.id, found)
     elif rental.instance_id is None:
         found.adopted.append(adopt(world, rental, instance))
 
@@ -88,9 +104,19 @@ def _rental_of(world: World, instance: Instance) -> Rental | None:
         return world.store.by_instance(instance.provider, instance.id)
 
 
+def _is_of(rental: Rental, instance: Instance) -> bool:
+    """Whether it is the one instance of its rental, not a second one under the same label."""
+    mine = (rental.provider, rental.instance_id)
+    return rental.instance_id is None or mine == (instance.provider, instance.id)
+
+
 def adopt(world: World, rental: Rental, instance: Instance) -> Rental:
-    """Write down the instance that a create had made though its answer was lost."""
+    """Write down the instance that a create had made though its answer was lost.
+
+    It has been billed since it was made, not since it was found.
+    """
     offer = rental.offer
+    sent_at = world.store.journal(rental.uuid)[-1].at
     return world.store.advance(
         rental.uuid,
         Phase.CREATED,
@@ -102,52 +128,67 @@ def adopt(world: World, rental: Rental, instance: Instance) -> Rental:
         addresses=instance.addresses,
         generation=instance.generation,
         detail=f"found instance {instance.id} by its label",
+        billed_from=max(sent_at, instance.created_at or sent_at),
     )
 
 
-async def _end_again(
-    world: World, provider: Provider, rental: Rental, instance: Instance, found: Reconciled
-) -> None:
-    """Destroy what should not exist: ended before, or a second one under the same label."""
-    log.warning("%s instance %s should be gone; destroying it", provider.name, instance.id)
-    ours = rental.instance_id in (None, instance.id)
-    if ours and rental.phase is Phase.GONE:
-        rental = world.store.advance(rental.uuid, Phase.DESTROYING, ended_at=None)
+async def _end_second(world: World, instance: Instance, found: Reconciled) -> None:
+    """Destroy an instance under the label of a rental that has another one."""
+    log.warning("%s instance %s is one too many", instance.provider, instance.id)
+    command = f"llmctl instance destroy {instance.provider.value}:{instance.id}"
     try:
-        command = f"llmctl instance destroy {provider.name.value}:{instance.id}"
-        await proof.destroy(world, provider.name, instance.id, command=command)
+        await proof.destroy(world, instance.provider, instance.id, command=command)
+    except LlmctlError as failure:
+        found.problems.append(failure)
+
+
+async def _end_again(world: World, rental: Rental, instance_id: str, found: Reconciled) -> None:
+    """Destroy what was being destroyed, or has come back from the dead."""
+    if rental.phase is Phase.GONE and world.store.by_name(rental.name) is None:
+        # on record as long as it is billed, unless its name has gone to another
+        rental = world.store.advance(
+            rental.uuid, Phase.DESTROYING, instance_id=instance_id, ended_at=None
+        )
+    command = f"llmctl instance destroy {rental.provider.value}:{instance_id}"
+    try:
+        await proof.destroy(world, rental.provider, instance_id, command=command)
     except LlmctlError as failure:
         found.problems.append(failure)
         return
-    if ours:
-        found.ended.append(world.store.advance(rental.uuid, Phase.GONE))
+    found.ended.append(world.store.advance(rental.uuid, Phase.GONE))
 
 
-async def _missing(
-    world: World, provider: Provider, rental: Rental, known: set[str], found: Reconciled
-) -> None:
-    """End the record of what the market no longer has, once that is proved."""
-    if world.store.worked_on(rental.name):
-        return
+async def _missing(world: World, provider: Provider, rental: Rental, found: Reconciled) -> None:
+    """Find out what became of a rental that the market's list shows no instance of."""
     if rental.instance_id is None:
-        if await never_made(world, provider, rental):
-            detail = "it was never made"
-            found.ended.append(world.store.advance(rental.uuid, Phase.GONE, detail=detail))
-    elif rental.instance_id not in known and await proof.is_gone(
-        world, provider, rental.instance_id
-    ):
-        detail = "" if rental.phase is Phase.DESTROYING else "it ended without us"
+        await _look_for(world, provider, rental, found)
+        return
+    if rental.phase is Phase.DESTROYING:
+        await _end_again(world, rental, rental.instance_id, found)
+        return
+    await _until_shown(world, rental)
+    if await proof.is_gone(world, provider, rental.instance_id):
+        detail = "it ended without us"
         found.ended.append(world.store.advance(rental.uuid, Phase.GONE, detail=detail))
 
 
-async def never_made(world: World, provider: Provider, rental: Rental) -> bool:
-    """Whether a rental without an id is proved to have no instance.
+async def _look_for(world: World, provider: Provider, rental: Rental, found: Reconciled) -> None:
+    """Adopt what a create has made after all, or close the record of what was never made."""
+    sent = rental.phase is not Phase.INTENT
+    instance = await find_by_label(world, provider, rental) if sent else None
+    if instance is not None:
+        found.adopted.append(adopt(world, rental, instance))
+        return
+    detail = "it was never made"
+    found.ended.append(world.store.advance(rental.uuid, Phase.GONE, detail=detail))
 
-    Waits until the market's list cannot lag any more behind the last request of this rental.
-    """
-    if rental.phase is Phase.INTENT:
-        return True
-    return await find_by_label(world, provider, rental) is None
+
+async def _until_shown(world: World, rental: Rental) -> None:
+    """Wait until a market that lags must show what was just made."""
+    sent = [each.at for each in world.store.journal(rental.uuid) if each.phase is Phase.CREATING]
+    shown_at = max(sent, default=rental.created_at) + world.config.wait.list_lag_s
+    if world.clock.now() < shown_at:
+        await world.sleep(shown_at - world.clock.now())
 
 
 async def find_by_label(
@@ -166,13 +207,15 @@ async def find_by_label(
     while True:
         last = world.clock.now() >= until
         try:
-            for instance in await provider.instances():
-                if instance.label == rental.label:
-                    return instance
+            instance = await _labelled(provider, rental.label)
         except LlmctlError:
             if last:
                 raise
         else:
-            if last:
-                return None
+            if last or instance is not None:
+                return instance
         await world.sleep(world.config.wait.poll_s)
+
+
+async def _labelled(provider: Provider, label: str) -> Instance | None:
+    return next((each for each in await provider.instances() if each.label == label), None)

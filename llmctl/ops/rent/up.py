@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from llmctl.core.errors import Cancelled, LlmctlError, NotFound, ProviderError
+from llmctl.core.errors import Cancelled, LeftoverInstance, LlmctlError, NotFound, ProviderError
 from llmctl.core.rental import InstanceState, Phase, Rental, StepState, UpPlan
 from llmctl.core.reports import UpResult
 from llmctl.core.tasks import Tasks
@@ -53,9 +53,12 @@ async def up(world: World, plan: UpPlan, release: Release) -> UpResult:
 async def _compare(world: World, plan: UpPlan) -> None:
     """Reconcile first; a market that cannot be read is not rented from."""
     paid = [name for name in plan.spec.providers if name.paid]
-    if plan.offer is not None and plan.offer.provider not in paid:
+    if plan.offer is not None:
         paid.append(plan.offer.provider)
-    found = await reconcile(world, paid)
+    existing = world.store.by_name(plan.spec.name)
+    if existing is not None and existing.provider.paid:
+        paid.append(existing.provider)
+    found = await reconcile(world, dict.fromkeys(paid))
     for problem in found.problems:
         raise ProviderError(
             f"what is rented cannot be compared with the record: {problem.message}",
@@ -87,6 +90,12 @@ async def _is_ready(world: World, rental: Rental, plan: UpPlan) -> bool:
 async def _made_ready(
     world: World, rental: Rental | None, plan: UpPlan, release: Release
 ) -> Prepared:
+    if rental is not None and rental.phase in (Phase.CREATING, Phase.DESTROYING):
+        raise LeftoverInstance(  # reconciling has settled it, unless its market cannot be asked
+            f"{rental.name} may still be billed at {rental.provider.value}: {rental.phase.value}, "
+            "and there is no key to ask that market",
+            hint=f"llmctl auth login {rental.provider.value}, then llmctl down {rental.name}",
+        )
     if rental is not None and rental.phase is not Phase.INTENT:
         return await _resumed(world, rental, plan)
     if rental is None:
@@ -96,14 +105,15 @@ async def _made_ready(
         rental = world.store.advance(begun.uuid, Phase.INTENT, engine_port=port)
     try:
         return await _ready(world, rental, plan)
-    except (LlmctlError, asyncio.CancelledError) as failure:
+    except (Exception, asyncio.CancelledError) as failure:  # a bug of ours costs money too
         if plan.spec.keep:
             raise
         left = await _to_its_end(_undone(world, rental, release))
         if left is not None:
             raise left from failure
         if isinstance(failure, asyncio.CancelledError):
-            raise Cancelled("interrupted; what was rented is destroyed") from None
+            undone = "rented is destroyed" if rental.provider.paid else "started is stopped"
+            raise Cancelled(f"interrupted; what was {undone}") from None
         raise
 
 
@@ -159,6 +169,7 @@ async def _ready(world: World, rental: Rental, plan: UpPlan) -> Prepared:
         except HostFailed as failure:
             if attempt == MOST_MACHINES or plan.spec.keep:
                 raise
+            launched.failure = failure
             rental = await discard(world, world.store.get(rental.uuid), failure)
     raise AssertionError
 

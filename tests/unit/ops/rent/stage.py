@@ -179,6 +179,7 @@ class FakeMachine:
     models: list[str] = field(default_factory=list)
     settings: list[EngineSettings] = field(default_factory=list)
     pulls: int = 0
+    gpu_used: bool = True
     spills_above: int | None = None
     """Contexts longer than this do not fit into GPU memory."""
     calls: list[str] = field(default_factory=list)
@@ -241,10 +242,10 @@ class FakeHost:
     async def warm(self, model: str, num_ctx: int | None) -> Warmed:
         self.machine.called("warm")
         above = self.machine.spills_above
-        fits = above is None or (num_ctx or 0) <= above
+        share = 20 if above is None or (num_ctx or 0) <= above else 15
         return Warmed(
             size_bytes=20 * GB,
-            vram_bytes=20 * GB if fits else 15 * GB,
+            vram_bytes=share * GB if self.machine.gpu_used else 0,
             tokens_per_s=104.0,
             text="ready",
         )

@@ -110,12 +110,14 @@ async def test_trust_shows_both_keys_and_pins_the_new_one(stage: Stage):
     shows(stage, OLD)
     made = await ready(stage)
     shows(stage, NEW)
+    stage.store.pin(made.uuid, "earlier", OLD)
     plan = await plan_trust(stage.world, made)
     assert plan.changed
     assert plan.old != plan.new
     assert stage.store.pinned(made.uuid, made.generation) == OLD
     trust(stage.world, plan)
     assert stage.store.pinned(made.uuid, made.generation) == NEW
+    assert stage.store.pinned(made.uuid, "earlier") is None
 
 
 async def test_nothing_to_trust_where_nothing_changed(stage: Stage):

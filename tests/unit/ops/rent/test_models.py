@@ -31,7 +31,9 @@ async def test_a_pull_survives_a_broken_link(stage: Stage, made: Rental):
 
 
 @pytest.mark.parametrize("name", ["qwen3-coder", "qwen3-coder:latest"])
-async def test_what_it_answers_with_is_not_removed(stage: Stage, made: Rental, name):
+@pytest.mark.parametrize("recorded", ["qwen3-coder", "qwen3-coder:latest"])
+async def test_what_it_answers_with_is_not_removed(stage: Stage, made: Rental, name, recorded):
+    made = stage.store.advance(made.uuid, made.phase, model=recorded)
     with pytest.raises(LlmctlError, match="answers with"):
         await remove_model(stage.world, made, name)
     assert stage.machine.models == ["qwen3-coder"]

@@ -63,7 +63,7 @@ async def test_when_all_fail_the_first_failure_is_told(tmp_path):
 async def test_dear_offers_are_kept_apart_cheapest_first(stage: Stage):
     stage.market.catalogue = [
         an_offer(id="1", usd_per_hour=micro_usd("0.50")),
-        an_offer(id="2", usd_per_hour=micro_usd("0.46")),
+        an_offer(id="2", usd_per_hour=micro_usd("0.46"), reliability=0.9),
     ]
     report, wish = await found(stage, max_usd_per_hour=micro_usd("0.40"))
     assert report.offers == []

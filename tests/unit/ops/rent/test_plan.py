@@ -132,16 +132,20 @@ async def test_two_cards_are_sized_as_two(stage: Stage):
     assert plan.fit.num_ctx == 262144
 
 
-@pytest.mark.parametrize(
-    ("phase", "hint"),
-    [(Phase.STOPPED, "llmctl start main"), (Phase.DESTROYING, "llmctl down main, then up again")],
-)
-async def test_stopped_or_dying_is_not_taken_up(stage: Stage, phase, hint):
+async def test_what_is_stopped_is_not_taken_up(stage: Stage):
     made = await ready(stage)
-    stage.store.advance(made.uuid, phase)
+    stage.store.advance(made.uuid, Phase.STOPPED)
     with pytest.raises(LlmctlError) as no:
         await plan_up(stage.world, a_spec())
-    assert no.value.hint == hint
+    assert no.value.hint == "llmctl start main"
+
+
+async def test_what_is_being_destroyed_is_not_taken_up_but_replaced(stage: Stage):
+    made = await ready(stage)
+    stage.store.advance(made.uuid, Phase.DESTROYING)
+    plan = await plan_up(stage.world, a_spec())
+    assert plan.resumes is None
+    assert plan.offer is not None
 
 
 async def test_what_exists_needs_its_key(stage: Stage, tmp_path):
@@ -149,3 +153,9 @@ async def test_what_exists_needs_its_key(stage: Stage, tmp_path):
     stage.world.providers = {}
     with pytest.raises(AuthError, match="vast.ai"):
         await plan_up(stage.world, a_spec())
+
+
+async def test_alternatives_are_on_other_machines(stage: Stage):
+    stage.market.catalogue = [an_offer(), an_offer(id="1002"), an_offer(id="1003", machine="m2")]
+    plan = await plan_up(stage.world, a_spec())
+    assert [each.id for each in (plan.offer, *plan.alternatives)] == ["1001", "1003"]

@@ -63,11 +63,11 @@ async def test_a_key_that_is_refused_at_first_may_still_arrive(stage: Stage):
     assert (await prepared(stage)).rental.phase is Phase.READY
 
 
-async def test_a_key_that_stays_refused_is_said_as_it_is(stage: Stage):
+async def test_a_key_that_stays_refused_is_the_machines_fault(stage: Stage):
     stage.machine.fails["reach"] = [SshError("refused our key", terminal=True)] * 1000
     rental, plan = await running(stage)
     began = stage.clock.now()
-    with pytest.raises(SshError, match="refused our key"):
+    with pytest.raises(HostFailed, match="refused our key"):
         await prepare(stage.world, rental, plan, instance_key=None)
     assert stage.clock.now() - began < 90
 
@@ -115,6 +115,24 @@ async def test_a_link_that_breaks_anywhere_is_made_anew(stage: Stage, method):
     assert done.rental.phase is Phase.READY
     assert len(stage.machine.logins) == 3
     assert stage.machine.calls.count("close") == 3
+
+
+@pytest.mark.parametrize("method", ["arm", "facts", "install"])
+async def test_a_link_that_stays_broken_early_is_the_machines_fault(stage: Stage, method):
+    stage.machine.fails[method] = [SshError(LOST)] * 10_000
+    with pytest.raises(HostFailed, match=LOST):
+        await prepared(stage)
+
+
+@pytest.mark.parametrize("method", ["facts", "install"])
+async def test_but_never_that_of_a_machine_of_ones_own(stage: Stage, method):
+    stage.machine.fails[method] = [SshError(LOST)] * 10_000
+    spec = a_spec(providers=(ProviderName.HOST,), host=ADDRESS)
+    plan = await plan_up(stage.world, spec)
+    begun = stage.store.begin(spec, ProviderName.HOST)
+    rental = stage.store.advance(begun.uuid, Phase.CREATED, addresses=(ADDRESS,))
+    with pytest.raises(SshError, match=LOST):
+        await prepare(stage.world, rental, plan, instance_key=None)
 
 
 async def test_progress_keeps_a_long_pull_with_a_bad_link_alive(stage: Stage):
@@ -297,3 +315,9 @@ async def test_a_login_of_ones_own_machine_asks_no_market(stage: Stage):
             await login.open(within_s=300)
     assert stage.machine.calls == ["reach"]
     assert stage.market.calls == []
+
+
+async def test_an_engine_that_does_not_use_the_gpu_is_the_machines_fault(stage: Stage):
+    stage.machine.gpu_used = False
+    with pytest.raises(HostFailed, match="does not use the GPU"):
+        await prepared(stage)

@@ -83,6 +83,8 @@ def test_no_more_context_than_the_model_was_trained_for():
 def test_two_cards_hold_twice_but_for_what_each_keeps_back():
     two = fit(a_spec(gpu_count=2, parallel=1), 2 * RTX4090)
     assert two.num_ctx == 262144
+    assert fit(a_spec(), 24564).num_ctx == 65536
+    assert fit(a_spec(gpu_count=2), 24564).num_ctx == 49152
 
 
 def test_an_unknown_model_needs_a_disk_to_be_rented():
