@@ -175,7 +175,11 @@ async def test_the_providers_own_timer_works_only_where_a_test_says_so(honoured)
     clock = ManualClock()
     query = """mutation($input: PodFindAndDeployOnDemandInput) {
         podFindAndDeployOnDemand(input: $input) { id } }"""
-    wanted = {"name": "x", "gpuTypeId": ORDER["gpu"]["id"], "terminateAfter": "2027-01-15T09:00:00Z"}
+    wanted = {
+        "name": "x",
+        "gpuTypeId": ORDER["gpu"]["id"],
+        "terminateAfter": "2027-01-15T09:00:00Z",
+    }
     async with (
         RunPod(Market(clock), honour_terminate_after=honoured) as runpod,
         client(runpod) as http,
