@@ -28,8 +28,8 @@ def test_lines_for_people(written):
 def test_levels_are_ours_alone(written):
     logs.setup(level=logging.DEBUG, stream=written)
     logging.getLogger("llmctl.x").debug("ours")
-    logging.getLogger("asyncio").debug("theirs")
-    logging.getLogger("asyncio").warning("their warning")
+    logging.getLogger("somebody").debug("theirs")
+    logging.getLogger("somebody").warning("their warning")
     assert written.getvalue() == "debug: ours\nwarning: their warning\n"
 
 

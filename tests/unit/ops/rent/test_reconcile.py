@@ -135,7 +135,8 @@ async def test_a_hundred_machines_of_others_are_not_touched(street):
     foreign = street.provider.foreign(100)
     rental, _ = await street.rented()
     street.store.advance(rental.uuid, Phase.DESTROYING)
-    await compare(street)
+    found = await compare(street)
+    assert found.strays == []  # another installation's are not ours either
     assert [each for each in street.provider.written if each[1].startswith("foreign")] == []
     assert all(each.ended_at is None for each in foreign)
 
