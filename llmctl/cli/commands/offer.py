@@ -44,23 +44,13 @@ def list_offers(  # noqa: PLR0913  one parameter per option
     $ llmctl offer list --gpu h100 --max-price 3
     $ llmctl offer list --provider vast --spot --json
     """
+    flags = up.given_flags(locals())  # before anything else has a name
     from llmctl.cli.rented import Session
     from llmctl.ops.rent import offers, sizing
     from llmctl.ops.rent.spec import make_spec
     from llmctl.render.offers import offers_document, offers_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
-    flags = {
-        "model.name": model,
-        "rent.disk_gb": disk,
-        "rent.gpu": gpu,
-        "rent.gpu_count": gpus,
-        "rent.max_price": max_price,
-        "rent.min_reliability": min_reliability,
-        "rent.provider": provider,
-        "rent.region": region,
-        "rent.spot": spot,
-    }
     session = Session(flags=flags, config=config, key_file=key_file, quiet=True)
     spec = make_spec(session.loaded, "offers", keys=set(session.renting.access))
     fit = sizing.fit(spec, offers.least_memory_mib(spec))

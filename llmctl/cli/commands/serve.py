@@ -156,8 +156,6 @@ def serve(  # noqa: PLR0913  one parameter per option
     $ llmctl serve --backend ollama:http://10.0.0.5:11434 --model qwen3-coder:30b
     $ llmctl serve --backend embedded --port 8080
     """
-    from llmctl.config.load import load
-
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     flags = {
         "backend": backend,
@@ -173,9 +171,21 @@ def serve(  # noqa: PLR0913  one parameter per option
         "serve.listen": listen,
         "serve.port": port,
     }
+    _run(flags, config, names or [], as_json=as_json, quiet=quiet)
+
+
+def _run(
+    flags: "Mapping[str, object]",
+    config: Path | None,
+    names: list[str],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from llmctl.config.load import load
 
     loaded = load(flags=flags, environ=os.environ, path=config)
-    loaded, tunnels = _behind_tunnels(loaded, names or [])
+    loaded, tunnels = _behind_tunnels(loaded, names)
 
     from llmctl.runtime import Runtime  # after what may be wrong: it brings in everything
 

@@ -24,37 +24,44 @@ Words = Annotated[
     ),
 ]
 
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USER@ADDRESS:PORT", help="A machine you have instead.", show_default=False
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        help="Where to listen on 127.0.0.1; default 11434, or a free one if that is taken.",
+        show_default=False,
+    ),
+]
+Socket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help="Listen on a unix socket only you can open.", show_default=False
+    ),
+]
+InBackground = Annotated[
+    bool, typer.Option("--background", help="Go on without this terminal.", show_default=False)
+]
+PrintUnit = Annotated[
+    bool, typer.Option("--print-unit", help="Print a systemd user unit.", show_default=False)
+]
+Child = Annotated[bool, typer.Option("--foreground-child", hidden=True)]
+
 
 def tunnel(  # noqa: PLR0913  one parameter per option
     words: Words = None,
     *,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            metavar="USER@ADDRESS:PORT", help="A machine you have instead.", show_default=False
-        ),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            help="Where to listen on 127.0.0.1; default 11434, or a free one if that is taken.",
-            show_default=False,
-        ),
-    ] = None,
-    socket: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", help="Listen on a unix socket only you can open.", show_default=False
-        ),
-    ] = None,
-    background: Annotated[
-        bool, typer.Option("--background", help="Go on without this terminal.", show_default=False)
-    ] = False,
-    print_unit: Annotated[
-        bool, typer.Option("--print-unit", help="Print a systemd user unit.", show_default=False)
-    ] = False,
-    child: Annotated[bool, typer.Option("--foreground-child", hidden=True)] = False,
+    host: Host = None,
+    port: Port = None,
+    socket: Socket = None,
+    background: InBackground = False,
+    print_unit: PrintUnit = False,
+    child: Child = False,
     config: options.ConfigFile = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -82,28 +89,29 @@ def tunnel(  # noqa: PLR0913  one parameter per option
     match words or []:
         case ["list"]:
             _list(registry, as_json=as_json)
-        case ["stop", name]:
-            _stop(registry, name)
-        case [] | [_] as given:
-            made = _tunnel(session, given[0] if given else None, host)
-            command = _command(made.name, host, port, socket)
-            wish = DoorWish(port=port, socket=socket)
-            if print_unit:
-                _print_unit(made.name, command)
-            elif background:
-                _background(registry, made.name, command)
-            else:
-                _foreground(made, wish, registry if child else None, quiet=quiet, as_json=as_json)
-        case _:
-            from llmctl.core.errors import ConfigError
-
-            raise ConfigError("one instance at a time", hint="llmctl tunnel --help")
+            return
+        case ["stop", stopped]:
+            _stop(registry, stopped)
+            return
+    made = _tunnel(session, words or [], host)
+    command = _command(made.name, host, port, socket)
+    if print_unit:
+        _print_unit(made.name, command)
+    elif background:
+        _background(registry, made.name, command)
+    else:
+        wish = DoorWish(port=port, socket=socket)
+        _foreground(made, wish, registry if child else None, quiet=quiet, as_json=as_json)
 
 
-def _tunnel(session: "Session", name: str | None, host: str | None) -> "Tunnel":
+def _tunnel(session: "Session", names: list[str], host: str | None) -> "Tunnel":
+    if len(names) > 1:
+        from llmctl.core.errors import ConfigError
+
+        raise ConfigError("one instance at a time", hint="llmctl tunnel --help")
     if host is not None:
         return session.renting.tunnel_to(host)
-    return session.renting.tunnel(session.rental(name))
+    return session.renting.tunnel(session.rental(names[0] if names else None))
 
 
 def _command(name: str, host: str | None, port: int | None, socket: Path | None) -> list[str]:

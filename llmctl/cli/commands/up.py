@@ -8,6 +8,9 @@ from llmctl.cli import options
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmctl.cli.rented import Session
     from llmctl.core.rental import UpPlan
 
 MACHINE = "Machine"
@@ -17,6 +20,10 @@ MONEY = "Money"
 NewName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="What to call it, in other commands too."),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="See llmctl profile list.", show_default=False),
 ]
 Providers = Annotated[
     list[str] | None,
@@ -184,10 +191,7 @@ Keep = Annotated[
 def up(  # noqa: PLR0913  one parameter per option
     name: NewName = "main",
     *,
-    profile: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="See llmctl profile list.", show_default=False),
-    ] = None,
+    profile: Profile = None,
     provider: Providers = None,
     gpu: GpuName = None,
     gpus: GpuCount = None,
@@ -227,49 +231,63 @@ def up(  # noqa: PLR0913  one parameter per option
     $ llmctl up big --profile fast --dry-run
     $ llmctl up --provider host --host me@192.0.2.7
     """
-    from llmctl.cli.confirm import confirm
+    flags = given_flags(locals())  # before anything else has a name
     from llmctl.cli.rented import Session
-    from llmctl.core.rental import Phase
-    from llmctl.ops.rent import plan as planning
+    from llmctl.ops.rent.plan import plan_up
     from llmctl.ops.rent.spec import make_spec
-    from llmctl.render.instances import up_document, up_text
     from llmctl.render.offers import plan_document, plan_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
-    flags = {
-        "model.name": model,
-        "model.num_ctx": num_ctx,
-        "ollama.kv_cache_type": kv_cache_type,
-        "rent.disk_gb": disk,
-        "rent.gpu": gpu,
-        "rent.gpu_count": gpus,
-        "rent.host": host,
-        "rent.idle_s": idle,
-        "rent.image": image,
-        "rent.max_price": max_price,
-        "rent.min_reliability": min_reliability,
-        "rent.provider": provider,
-        "rent.region": region,
-        "rent.spot": spot,
-        "rent.ttl_s": ttl,
-        "rent.volume": volume,
-    }
     session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet)
-    spec = make_spec(
-        session.loaded, name, profile=profile, keys=set(session.renting.access), keep=keep
-    )
-    plan = session.run(lambda world: planning.plan_up(world, spec))
+    keys = session.renting.access
+    spec = make_spec(session.loaded, name, profile=profile, keys=keys, keep=keep)
+    plan = session.run(lambda world: plan_up(world, spec))
     if dry_run:
         options.put(plan_document(plan) if as_json else plan_text(plan))
-        return
-    ready = plan.resumes is not None and plan.resumes.phase is Phase.READY
-    if not ready:
+    else:
+        _carry_out(session, plan, yes=yes, as_json=as_json, quiet=quiet)
+
+
+_SETTINGS = {
+    "disk": "rent.disk_gb",
+    "gpu": "rent.gpu",
+    "gpus": "rent.gpu_count",
+    "host": "rent.host",
+    "idle": "rent.idle_s",
+    "image": "rent.image",
+    "kv_cache_type": "ollama.kv_cache_type",
+    "max_price": "rent.max_price",
+    "min_reliability": "rent.min_reliability",
+    "model": "model.name",
+    "num_ctx": "model.num_ctx",
+    "provider": "rent.provider",
+    "region": "rent.region",
+    "spot": "rent.spot",
+    "ttl": "rent.ttl_s",
+    "volume": "rent.volume",
+}
+
+
+def given_flags(parameters: "Mapping[str, object]") -> dict[str, object]:
+    """Return the options among a command's parameters by the setting they stand for."""
+    return {key: parameters[name] for name, key in _SETTINGS.items() if name in parameters}
+
+
+def _carry_out(
+    session: "Session", plan: "UpPlan", *, yes: bool, as_json: bool, quiet: bool
+) -> None:
+    from llmctl.cli.confirm import confirm
+    from llmctl.core.rental import Phase
+    from llmctl.render.instances import up_document, up_text
+    from llmctl.render.offers import plan_text
+
+    if plan.resumes is None or plan.resumes.phase is not Phase.READY:
         options.say(plan_text(plan).rstrip())
         confirm(_question(plan), yes=yes or plan.offer is None)
     result = session.run(lambda world: session.renting.up(world, plan))
     options.put(up_document(result) if as_json else up_text(result))
     if not quiet and not as_json:
-        options.say(f"\nnext: llmctl serve {name}")
+        options.say(f"\nnext: llmctl serve {plan.spec.name}")
 
 
 def _question(plan: "UpPlan") -> str:
