@@ -98,6 +98,12 @@ async def _is_stopped(world: World, rental: Rental) -> bool:
 async def _current(world: World, rental: Rental) -> Rental:
     await reconcile(world, [rental.provider])
     current = world.store.get(rental.uuid)
+    if current.phase in (Phase.CREATING, Phase.DESTROYING):
+        # what was given up is not taken up again, though its market keeps it
+        raise LlmctlError(
+            f"{rental.name} is {current.phase.value} and may be billed",
+            hint=f"llmctl down {rental.name}",
+        )
     if current.instance_id is None or current.phase is Phase.GONE:
         raise LlmctlError(f"{rental.name} is gone", hint=f"llmctl up {rental.name}")
     return current

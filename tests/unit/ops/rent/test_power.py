@@ -1,6 +1,6 @@
 import pytest
 
-from llmctl.core.errors import LlmctlError, NoCapacity, RemoteFailed
+from llmctl.core.errors import LlmctlError, NoCapacity, ProviderError, RemoteFailed
 from llmctl.core.rental import InstanceState, Phase, ProviderName, Rental
 from llmctl.ops.rent.plan import plan_up
 from llmctl.ops.rent.power import plan_power, start, stop
@@ -115,3 +115,15 @@ async def test_what_is_gone_cannot_be_started(stage: Stage):
     stage.market.machines.clear()
     with pytest.raises(LlmctlError, match="gone"):
         await start(stage.world, made)
+
+
+@pytest.mark.parametrize("use", [start, stop])
+async def test_what_is_being_destroyed_is_not_taken_up_again(stage: Stage, use):
+    made = await ready(stage)
+    doomed = stage.store.advance(made.uuid, Phase.DESTROYING)
+    stage.market.fails["destroy"] = ProviderError("not now")
+    with pytest.raises(LlmctlError, match="main is destroying and may be billed") as refused:
+        await use(stage.world, doomed)
+    assert refused.value.hint == "llmctl down main"
+    assert stage.store.get(made.uuid).phase is Phase.DESTROYING
+    assert {"start", "stop"}.isdisjoint(stage.market.calls)
