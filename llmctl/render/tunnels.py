@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from llmctl.core.tunnel import TunnelStatus
+from llmctl.core.tunnel import TunnelState, TunnelStatus
 from llmctl.render.amounts import duration, size
 from llmctl.render.tables import table
 
@@ -108,7 +108,9 @@ class TunnelView:
         """Show how it is now."""
         status = held.status
         first = self._last is None
-        now = (status.state.value, status.detail)
+        # every try says "connecting" and "down" again: that is one state to whoever reads a log
+        trying = status.state in (TunnelState.CONNECTING, TunnelState.DOWN)
+        now = ("trying" if trying else status.state.value, status.detail)
         changed, self._last = now != self._last, now
         if self._quiet:
             return

@@ -36,6 +36,15 @@ def test_pipes_get_a_line_per_change():
     ]
 
 
+def test_a_machine_that_stays_away_is_said_once():
+    out = io.StringIO()
+    with TunnelView(out, {}, quiet=False) as view:
+        for _ in range(5):
+            view.show(held(TunnelState.CONNECTING, detail="connection refused"))
+            view.show(held(TunnelState.DOWN, detail="connection refused"))
+    assert out.getvalue() == "main connecting, 0 B in, 0 B out, connection refused\n"
+
+
 def test_quiet_says_nothing():
     out = io.StringIO()
     with TunnelView(out, {}, quiet=True) as view:
