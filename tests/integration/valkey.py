@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.streams import listening
+
 START_ATTEMPTS = 5
 START_S = 10.0
 
@@ -168,12 +170,14 @@ async def relayed(
     async def pump(
         source: asyncio.StreamReader, sink: asyncio.StreamWriter, pause: Callable[[], float]
     ) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await source.read(65536):
-                await asyncio.sleep(pause())
-                sink.write(chunk)
-                await sink.drain()
-        sink.close()
+        try:
+            with contextlib.suppress(OSError):
+                while chunk := await source.read(65536):
+                    await asyncio.sleep(pause())
+                    sink.write(chunk)
+                    await sink.drain()
+        finally:
+            sink.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(str(server.socket_path))
@@ -181,9 +185,8 @@ async def relayed(
             pump(reader, inner_writer, lambda: 0.0), pump(inner_reader, writer, delay)
         )
 
-    front = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=tls)
-    async with front:
-        yield front.sockets[0].getsockname()[1]
+    async with listening(relay, tls=tls) as port:
+        yield port
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ from tests.emulators.ollama import (
     overflow,
     xml_error,
 )
+from tests.streams import listening
 
 PATIENT = TimeoutConfig()
 CODER = EngineModel(
@@ -247,9 +248,7 @@ async def test_a_connection_that_does_not_come_about_has_a_limit(engine_at) -> N
         writer.close()
         gone.set()
 
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(say_nothing) as port:
         with pytest.raises(Unreachable, match=r"no connection within 0\.1 s") as caught:
             engine = engine_at(f"https://127.0.0.1:{port}", TimeoutConfig(connect_s=0.1))
             await text_of(engine)
@@ -262,9 +261,7 @@ async def test_something_that_is_not_http(engine_at) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         writer.close()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(greet) as port:
         with pytest.raises(ApiError, match="does not speak HTTP|closed the connection"):
             await text_of(engine_at(f"http://127.0.0.1:{port}"))
 
@@ -419,9 +416,7 @@ async def test_a_connection_that_breaks_in_a_short_answer_is_told(engine_at) -> 
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(begin_only, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(begin_only) as port:
         with pytest.raises(Unreachable, match="broke off its answer"):
             await engine_at(f"http://127.0.0.1:{port}").discover()
 
@@ -435,9 +430,7 @@ async def test_no_connection_in_time_is_not_tried_twice(engine_at) -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(say_nothing) as port:
         with pytest.raises(ApiError, match="no connection|did not answer"):
             await engine_at(f"https://127.0.0.1:{port}", TimeoutConfig(connect_s=0.1)).discover()
     assert connected == 1

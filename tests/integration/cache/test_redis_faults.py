@@ -20,6 +20,7 @@ from llmctl.core.clock import SystemClock
 from llmctl.core.errors import LlmctlError
 from tests.integration.eventually import eventually
 from tests.integration.valkey import Valkey, free_port, relayed, running, valkey
+from tests.streams import listening
 
 __all__ = ["valkey"]
 
@@ -195,16 +196,12 @@ async def test_a_port_that_takes_connections_and_says_nothing():
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, started(f"redis://127.0.0.1:{port}") as store:
+    async with listening(silent) as port, started(f"redis://127.0.0.1:{port}") as store:
         assert await read(store) == [None] * READS
         await eventually(lambda: "within 250 ms" in store.status().detail)
         assert await read(store) == [None] * READS
         # probes alone go there
         assert len(connections) <= 12
-    for writer in connections:
-        writer.close()
 
 
 async def test_a_port_that_swallows_connections():
@@ -231,9 +228,7 @@ async def test_something_that_is_no_redis(caplog):
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(web, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, started(f"redis://127.0.0.1:{port}") as store:
+    async with listening(web) as port, started(f"redis://127.0.0.1:{port}") as store:
         await eventually(lambda: "cannot be used" in store.status().detail)
         assert await read(store) == [None] * READS
         assert not store.breaker.closed
@@ -302,9 +297,10 @@ async def test_a_server_before_hello_that_repeats_the_password(caplog):
         writer.close()
 
     seen: list[str] = []
-    server = await asyncio.start_server(old, "127.0.0.1", 0)
-    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, started(url, password=CANARY) as store:
+    async with (
+        listening(old) as port,
+        started(f"redis://127.0.0.1:{port}", password=CANARY) as store,
+    ):
         await eventually(lambda: store.breaker.closed)
         assert await store.get(b"k") is None
         assert store.status().failed_reads == 0
@@ -319,9 +315,10 @@ async def test_an_error_that_repeats_the_password_is_shown_without_it(caplog):
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(rude, "127.0.0.1", 0)
-    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, started(url, password=CANARY) as store:
+    async with (
+        listening(rude) as port,
+        started(f"redis://127.0.0.1:{port}", password=CANARY) as store,
+    ):
         await eventually(lambda: "what is ****?" in store.status().detail)
         assert CANARY not in store.status().detail
     assert CANARY not in caplog.text

@@ -20,6 +20,7 @@ from tests.emulators.ollama_server.archive import ArchiveServer, pack
 from tests.integration.eventually import eventually
 from tests.integration.ssh.pins import Pins
 from tests.integration.ssh.sshd import Sshd
+from tests.streams import listening
 
 
 def behave(machine: Path, **settings: object) -> None:
@@ -142,8 +143,11 @@ async def test_nothing_installed(local: Host, free_port: int, tmp_path, monkeypa
 
 async def test_port_of_somebody_else(local: Host, free_port: int) -> None:
     await install(local)
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", free_port)
-    async with server:
+
+    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(say_nothing, port=free_port):
         with pytest.raises(RemoteFailed, match=f"port {free_port} is taken") as caught:
             await local.serve(EngineSettings(port=free_port))
     assert caught.value.hint is not None

@@ -22,6 +22,7 @@ from tests.integration.tunnel.history import History
 from tests.integration.tunnel.machine import Machine, nothing_left, running
 from tests.integration.tunnel.raw import streams
 from tests.integration.valkey import free_port
+from tests.streams import listening
 
 
 @contextlib.asynccontextmanager
@@ -218,8 +219,7 @@ async def test_a_server_that_speaks_first_is_heard(shared_machine: Machine) -> N
         writer.write(b"hello\n")
         writer.close()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    async with server, up(shared_machine.tunnel(server.sockets[0].getsockname()[1])) as tunnel:
+    async with listening(greet) as port, up(shared_machine.tunnel(port)) as tunnel:
         for _ in range(5):
             reader, writer = await streams(tunnel)
             assert await reader.read() == b"hello\n"
