@@ -185,11 +185,11 @@ def _backend_url(text: str, origin: Origin, environ: Mapping[str, str]) -> str:
 def _assemble(values: Mapping[str, Any], backends: list[BackendConfig]) -> Config:
     tree: dict[str, Any] = {}
     for key, value in _plain(values):
-        section, _, name = key.partition(".")
-        if name:
-            tree.setdefault(section, {})[name] = value
-        else:
-            tree[section] = value  # a table of tables: [profile.NAME]
+        *sections, name = key.split(".")
+        table = tree
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = value
     return msgspec.convert({**tree, BACKEND: backends}, Config)
 
 

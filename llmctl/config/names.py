@@ -7,6 +7,7 @@ FLAGS = {
     "backend": "--backend",
     "backend.parallel": "--parallel",
     "cache.enabled": "--no-cache",
+    "cache.semantic.mode": "--semantic",
     "embedded.gguf": "--gguf",
     "embedded.parallel": "--parallel",
     "model.keep_alive": "--keep-alive",

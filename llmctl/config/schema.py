@@ -84,6 +84,29 @@ class TimeoutConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     queue_s: Seconds = 300.0
 
 
+class SemanticConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cache.semantic]``: answers to questions that were asked before in other words."""
+
+    mode: Literal["off", "shadow", "on"] = "off"
+    """``shadow`` asks the engine all the same, compares, and only counts what it would have served."""
+    error_rate: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
+    """Share of wrong answers among those it serves that you accept."""
+    tenants: list[str] = []
+    """Names of tokens it works for; empty for all."""
+    models: list[str] = []
+    """Engine models it works for; empty for all."""
+    embedder: Literal["auto", "engine", "local"] = "auto"
+    """``auto``: the engine's where it has an embedding model, else the one of ``llmctl[semantic]``."""
+    embedding_model: str | None = None
+    """The engine's embedding model; without it one that it says can embed."""
+    max_chars: AtLeastOne = 2000
+    """Longer questions are not looked at."""
+    max_entries: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    ttl_s: Seconds = 24 * 3600.0
+    verify: bool = False
+    """Ask the model itself, with one token, whether two questions mean the same."""
+
+
 class CacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[cache]``: the exact response cache."""
 
@@ -97,6 +120,7 @@ class CacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What the copy of hot entries in front of the store may take."""
     tool_answers: bool = True
     """Whether answers that call tools are cached; the client runs the tools again on a hit."""
+    semantic: SemanticConfig = SemanticConfig()
 
 
 class RedisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -205,6 +229,26 @@ class WaitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a new instance may be missing from the provider's list."""
 
 
+class BudgetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[budget]``: what renting may cost; told at 80 %, acted on at 100 %."""
+
+    usd_per_day: Price | None = None
+    usd_per_month: Price | None = None
+    at_limit: Literal["refuse", "stop"] = "refuse"
+    """``refuse``: no new ``up``; ``stop``: instances are ended too."""
+    timezone: str = "UTC"
+    """Where a day begins and ends, such as ``Europe/Berlin``; ``local`` for this machine's."""
+
+
+class CostConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cost]``: what llmctl is compared with."""
+
+    prices: str | None = None
+    """TOML file of cloud prices, used before the table that comes with llmctl."""
+    compare: str | None = None
+    """Cloud model whose price counts; without it the one each request asked for."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything, frozen, after flags, environment and file were merged."""
 
@@ -219,4 +263,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rent: RentConfig = RentConfig()
     ollama: OllamaConfig = OllamaConfig()
     wait: WaitConfig = WaitConfig()
+    budget: BudgetConfig = BudgetConfig()
+    cost: CostConfig = CostConfig()
     profile: dict[str, ProfileConfig] = {}

@@ -1,6 +1,6 @@
 """Every setting by its dotted key, taken from the schema, and how its text becomes a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -14,6 +14,7 @@ BACKEND = "backend"
 PROFILE = "profile"
 _OF_ALL_BACKENDS = ("parallel", "queue")
 _PRICE = "max_price"
+_PRICES = (_PRICE, "usd_per_day", "usd_per_month")
 _QUANTITIES: dict[str, Callable[[str], object]] = {
     "_s": quantities.seconds,
     "bytes": quantities.size,
@@ -43,15 +44,17 @@ def all_settings() -> dict[str, Setting]:
             found.append(Setting(key=section.name, type=section.type, default=default))
             found += _of_all_backends() if section.name == BACKEND else []
             continue
-        found += [
-            Setting(
-                key=f"{section.name}.{entry.name}",
-                type=entry.type,
-                default=getattr(default, entry.name),
-            )
-            for entry in fields(default)
-        ]
+        found += _of_table(section.name, default)
     return {setting.key: setting for setting in found}
+
+
+def _of_table(name: str, table: Struct) -> Iterator[Setting]:
+    for entry in fields(table):
+        key, default = f"{name}.{entry.name}", getattr(table, entry.name)
+        if isinstance(default, Struct):
+            yield from _of_table(key, default)
+        else:
+            yield Setting(key=key, type=entry.type, default=default)
 
 
 def _of_all_backends() -> list[Setting]:
@@ -73,7 +76,7 @@ def convert(setting: Setting, value: object) -> Any:
         value = _read(setting, value.strip())
     elif setting.key == PROFILE and isinstance(value, dict):
         value = {name: _profile(name, table) for name, table in value.items()}
-    elif setting.key.endswith(_PRICE):
+    elif setting.key.endswith(_PRICES):
         value = _price(value)
     try:
         return msgspec.convert(value, setting.type, strict=not textual)

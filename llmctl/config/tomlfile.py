@@ -59,14 +59,17 @@ def _text(path: Path, *, required: bool) -> str:
         raise ConfigError(f"cannot read {path}: {failure.strerror}") from failure
 
 
-def _entries(document: dict[str, object], known: Collection[str]) -> Iterator[tuple[str, object]]:
+def _entries(
+    document: dict[str, object], known: Collection[str], prefix: str = ""
+) -> Iterator[tuple[str, object]]:
     """Yield each setting; a table that is itself a setting (``model.aliases``) stays whole."""
+    tables = {key[:end] for key in known for end, sign in enumerate(key) if sign == "."}
     for name, value in document.items():
-        if name in known or not isinstance(value, dict):
-            yield name, value
-            continue
-        for entry, inner in value.items():
-            yield f"{name}.{entry}", inner
+        key = prefix + name
+        if key in tables and isinstance(value, dict):
+            yield from _entries(value, known, f"{key}.")
+        else:
+            yield key, value
 
 
 def _line_of(text: str, key: str) -> int | None:

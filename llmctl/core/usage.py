@@ -9,9 +9,15 @@ class CacheOutcome(StrEnum):
     """How a request met the response cache; also the value of the ``x-llmctl-cache`` header."""
 
     HIT = "hit"
+    SEMANTIC = "semantic"
+    """Answered with the answer to a question that was found to mean the same."""
     MISS = "miss"
     SHARED = "shared"
     BYPASS = "bypass"
+
+
+ANSWERED = (CacheOutcome.HIT, CacheOutcome.SEMANTIC)
+"""Outcomes that cost the engine nothing."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.sqlitefile import connect, explain
-from llmctl.core.usage import CacheOutcome
+from llmctl.core.usage import ANSWERED, CacheOutcome
 from llmctl.ledger.schema import MIGRATIONS, step_ms
 
 
@@ -34,7 +34,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     requests: int = 0
     errors: int = 0
     cache: dict[str, int] = {}
-    """Requests by ``CacheOutcome``; all four are there."""
+    """Requests by ``CacheOutcome``; all of them are there."""
     hit_ratio: float | None = None
     """Answers from the cache ÷ requests that looked there; None where none did.
 
@@ -234,8 +234,9 @@ def _errors(kinds: Iterable[_Kind], by_kind: Mapping[int, list[_Group]]) -> dict
 
 
 def _hit_ratio(cache: Mapping[str, int]) -> float | None:
-    looked = cache[CacheOutcome.HIT] + cache[CacheOutcome.MISS] + cache[CacheOutcome.SHARED]
-    return cache[CacheOutcome.HIT] / looked if looked else None
+    answered = sum(cache[outcome] for outcome in ANSWERED)
+    looked = answered + cache[CacheOutcome.MISS] + cache[CacheOutcome.SHARED]
+    return answered / looked if looked else None
 
 
 def _percentiles(steps: Mapping[int, int]) -> Percentiles | None:

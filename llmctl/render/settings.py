@@ -27,14 +27,15 @@ def settings_document(config: Config, origins: Mapping[str, Origin] | None) -> s
     return document({key: {"value": flat[key], "origin": str(origins[key])} for key in flat})
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def _flat(table: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
     """Return every value by dotted key, engines and profiles under one key each."""
     found: dict[str, Any] = {}
-    for section, content in msgspec.to_builtins(config).items():
-        if isinstance(getattr(config, section), msgspec.Struct):
-            found |= {f"{section}.{key}": value for key, value in content.items()}
+    for name, content in msgspec.to_builtins(table).items():
+        inner = getattr(table, name)
+        if isinstance(inner, msgspec.Struct):
+            found |= _flat(inner, f"{prefix}{name}.")
         else:
-            found[section] = content
+            found[prefix + name] = content
     return found
 
 

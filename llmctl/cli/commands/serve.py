@@ -106,6 +106,17 @@ RedisUrl = Annotated[
         show_default=False,
     ),
 ]
+Semantic = Annotated[
+    str | None,
+    typer.Option(
+        "--semantic",
+        metavar="MODE",
+        help="Answer what was asked before in other words: shadow (only count), on "
+        + variables("cache.semantic.mode"),
+        rich_help_panel=CACHE,
+        show_default=False,
+    ),
+]
 NoCache = Annotated[
     bool,
     typer.Option(
@@ -138,6 +149,7 @@ def serve(  # noqa: PLR0913  one parameter per option
     no_auth: NoAuth = False,
     redis_url: RedisUrl = None,
     no_cache: NoCache = False,
+    semantic: Semantic = None,
     config: options.ConfigFile = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -161,6 +173,7 @@ def serve(  # noqa: PLR0913  one parameter per option
         "backend": backend,
         "backend.parallel": parallel,
         "cache.enabled": False if no_cache else None,
+        "cache.semantic.mode": semantic,
         "embedded.gguf": str(gguf) if gguf else None,
         "embedded.parallel": parallel,
         "model.keep_alive": keep_alive,

@@ -1,0 +1,1 @@
+"""Whether two questions mean the same, and how sure one may be of it."""
