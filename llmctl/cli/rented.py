@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from llmctl.cli import interrupt
+from llmctl.cli import interrupt, options
 
 if TYPE_CHECKING:
     from llmctl.core.errors import LlmctlError
@@ -36,6 +36,22 @@ class Session:
     def run(self, work: "Callable[[World], Awaitable[T]]") -> T:
         """Do ``work`` with the markets open, steps shown on stderr and Ctrl-C cleaning up."""
         return interrupt.run(self._with_world(work), leftover=self._leftover)
+
+    def settle(self) -> None:
+        """Compare record and markets before a command that does not do so itself, and say the news.
+
+        A market that cannot be read is left for the command to tell of, if it needs that market.
+        """
+        from llmctl.core.errors import LeftoverInstance
+        from llmctl.ops.rent.reconcile import reconcile
+        from llmctl.render.instances import mended_lines
+
+        if not self.renting.access:
+            return
+        found = self.run(lambda world: reconcile(world, list(self.renting.access)))
+        billed = [each for each in found.problems if isinstance(each, LeftoverInstance)]
+        for line in mended_lines(found) + [each.message for each in billed]:
+            options.say(f"warning: {line}")
 
     def do(self, work: "Callable[[World], T]") -> T:
         """Do something that waits for nothing."""

@@ -88,7 +88,7 @@ class SemanticConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """``[cache.semantic]``: answers to questions that were asked before in other words."""
 
     mode: Literal["off", "shadow", "on"] = "off"
-    """``shadow`` asks the engine all the same, compares, and only counts what it would have served."""
+    """``shadow`` asks the engine all the same, compares, and counts what it would have served."""
     error_rate: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
     """Share of wrong answers among those it serves that you accept."""
     tenants: list[str] = []
@@ -96,7 +96,7 @@ class SemanticConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models: list[str] = []
     """Engine models it works for; empty for all."""
     embedder: Literal["auto", "engine", "local"] = "auto"
-    """``auto``: the engine's where it has an embedding model, else the one of ``llmctl[semantic]``."""
+    """``auto``: the engine's where it has an embedding model, else that of ``llmctl[semantic]``."""
     embedding_model: str | None = None
     """The engine's embedding model; without it one that it says can embed."""
     max_chars: AtLeastOne = 2000

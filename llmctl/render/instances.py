@@ -59,7 +59,12 @@ def _status_row(status: InstanceStatus, tunnel: str) -> list[Cell]:
 
 
 def reconciled_lines(reconciled: Reconciled) -> list[str]:
-    """Return what the comparison with the markets found, a line for each."""
+    """Return what the comparison with the markets came to, a line for each finding."""
+    return mended_lines(reconciled) + [problem.message for problem in reconciled.problems]
+
+
+def mended_lines(reconciled: Reconciled) -> list[str]:
+    """Return what the comparison found and mended, and what a person must decide."""
     lines = [f"adopted {_which(each)}" for each in reconciled.adopted]
     lines += [f"{each.name} is gone: {each.detail or 'destroyed'}" for each in reconciled.ended]
     lines += [
@@ -67,7 +72,7 @@ def reconciled_lines(reconciled: Reconciled) -> list[str]:
         f"llmctl instance adopt {each.provider.value}:{each.id}, or instance destroy"
         for each in reconciled.strays
     ]
-    return lines + [problem.message for problem in reconciled.problems]
+    return lines
 
 
 def _which(rental: Rental) -> str:

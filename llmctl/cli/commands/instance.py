@@ -44,6 +44,7 @@ def list_instances(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(config=config, quiet=True)
+    session.settle()
     listing = session.run(lambda world: instances.list_instances(world, everything=everything))
     for problem in listing.problems:
         options.say(f"warning: {problem.message}")
@@ -71,6 +72,7 @@ def show(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(config=config, quiet=True)
+    session.settle()
     listed = session.run(lambda world: instances.find(world, instance))
     options.put(listed_document([listed]) if as_json else listed_facts(listed))
 
@@ -96,6 +98,7 @@ def adopt(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=True)
+    session.settle()
 
     async def take(world: "World") -> "Rental":
         return instances.adopt(world, await instances.find(world, instance), name)
@@ -129,6 +132,8 @@ def destroy(  # noqa: PLR0913  one parameter per option
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=quiet)
+    if not dry_run:
+        session.settle()
     listed = session.run(lambda world: instances.find(world, instance))
     options.say(listed_text([listed]).rstrip())
     if dry_run:
@@ -162,6 +167,7 @@ def trust(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=True)
+    session.settle()
     rental = session.rental(name)
     plan = session.run(lambda world: access.plan_trust(world, rental))
     if not plan.changed:

@@ -69,6 +69,7 @@ def logs(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=True)
+    session.settle()
     rental = session.rental(name)
     found = session.run(lambda world: machine_logs(world, rental, lines=lines))
     options.put("".join(f"{line}\n" for line in found))

@@ -40,6 +40,7 @@ def list_models(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(config=config, quiet=True)
+    session.settle()
     rental = session.rental(instance)
     found = session.run(lambda world: models.list_models(world, rental))
     if as_json:
@@ -70,6 +71,7 @@ def pull(
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=quiet)
+    session.settle()
     rental = session.rental(instance)
     pulled = session.run(lambda world: models.pull_model(world, rental, model))
     options.put(f"{pulled.name} is on {rental.name}\n")
@@ -97,6 +99,7 @@ def remove(  # noqa: PLR0913  one parameter per option
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
     session = Session(config=config, quiet=quiet)
+    session.settle()
     rental = session.rental(instance)
     confirm(f"Delete {model} from {rental.name}?", yes=yes)
     session.run(lambda world: models.remove_model(world, rental, model))
@@ -130,6 +133,7 @@ def check(  # noqa: PLR0913  one parameter per option
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(config=config, quiet=quiet)
+    session.settle()
     rental = session.rental(instance)
     found = session.run(lambda world: models.check_model(world, rental, model))
     if as_json:

@@ -9,6 +9,7 @@ import logging
 from typing import TypeGuard
 
 from llmctl.core.errors import LlmctlError, NoCapacity, OutcomeUnknown, ProviderError
+from llmctl.core.money import MicroUsd
 from llmctl.core.rental import (
     Created,
     Instance,
@@ -24,6 +25,7 @@ from llmctl.core.rental import (
 from llmctl.core.tasks import Tasks
 from llmctl.ops.rent import proof
 from llmctl.ops.rent.arrival import Arrival, HostFailed
+from llmctl.ops.rent.costs import spent
 from llmctl.ops.rent.images import image_for
 from llmctl.ops.rent.reconcile import adopt, find_by_label
 from llmctl.ops.rent.world import World
@@ -231,7 +233,8 @@ async def arrive(world: World, rental: Rental) -> Rental:
         if isinstance(instance, Instance):
             if instance.state is InstanceState.RUNNING and instance.addresses:
                 return _arrived(world, rental, instance)
-            world.say("schedule", StepState.PROGRESS, arrival.text)
+            cost = spent(world, rental) or MicroUsd(0)
+            world.say("schedule", StepState.PROGRESS, arrival.text, spent=cost)
         await world.sleep(world.config.wait.poll_s)
 
 

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from llmctl.core.errors import HostKeyChanged, LlmctlError, SshError
-from llmctl.core.rental import Instance, InstanceState, Rental, Step
+from llmctl.core.rental import Instance, InstanceState, Rental, Step, StepState
 from llmctl.ops.rent.arrival import HostFailed
 from llmctl.ops.rent.costs import spent
 from llmctl.ops.rent.world import World
@@ -103,10 +103,15 @@ class Login:
             attempt += 1
 
     def pass_on(self, step: Step) -> None:
-        """Report a step of the machine with what it cost so far; bytes that move are progress."""
+        """Report a step of the machine with what it cost so far; bytes that move are progress.
+
+        That it is done is said by who asked for it, once the effect was checked.
+        """
         if step.done_bytes != self._bytes:
             self._bytes = step.done_bytes
             self._moved_at = self._world.clock.monotonic()
+        if step.state is StepState.DONE:
+            return
         amount = spent(self._world, self.rental)
         if amount is not None:
             step = msgspec.structs.replace(step, spent=amount)

@@ -29,9 +29,7 @@ class StatusReport(Struct, frozen=True, kw_only=True):
 
 async def collect(world: World) -> StatusReport:
     """Compare with the markets, then ask after each rental. Reads, but for what must be mended."""
-    rentals = _open(world)
-    paid = {rental.provider for rental in rentals if rental.provider.paid}
-    reconciled = await reconcile(world, [name for name in world.providers if name in paid])
+    reconciled = await reconcile(world, [name for name in world.providers if name.paid])
     rentals = _open(world)
     seen = await asyncio.gather(*(_seen(world, rental) for rental in rentals))
     guards = await asyncio.gather(*(_guard(world, rental) for rental in rentals))

@@ -15,7 +15,7 @@ from llmctl.ops.rent.costs import spent
 from llmctl.ops.rent.down import Release, end
 from llmctl.ops.rent.launch import MOST_MACHINES, Launched, discard, rent
 from llmctl.ops.rent.prepare import Prepared, prepare
-from llmctl.ops.rent.reconcile import reconcile
+from llmctl.ops.rent.reconcile import reconcile, warn_of_strays
 from llmctl.ops.rent.world import LOCAL, World
 
 T = TypeVar("T")
@@ -64,12 +64,7 @@ async def _compare(world: World, plan: UpPlan) -> None:
             f"what is rented cannot be compared with the record: {problem.message}",
             hint=problem.hint or "nothing was rented; try again later",
         ) from problem
-    for stray in found.strays:
-        text = (
-            f"{stray.provider.value} instance {stray.id} has our label and no record; "
-            f"llmctl instance adopt or destroy {stray.provider.value}:{stray.id}"
-        )
-        world.say("reconcile", StepState.WARNING, text)
+    warn_of_strays(world, found)
 
 
 async def _is_ready(world: World, rental: Rental, plan: UpPlan) -> bool:

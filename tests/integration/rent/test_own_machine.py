@@ -135,7 +135,7 @@ async def test_up_twice_and_down(own: Own, sshd: Sshd):
     assert first.tokens_per_s > 0
     assert first.own_seconds < 3
     pulls = [step for step in own.steps if step.name == "pull" and step.done_bytes]
-    assert pulls[-1].done_bytes == pulls[-1].total_bytes
+    assert 0 < pulls[-1].done_bytes <= pulls[-1].total_bytes
     again = await own.up(sshd)
     assert again.rental.uuid == first.rental.uuid
     assert any("was there already" in step.text for step in own.steps)

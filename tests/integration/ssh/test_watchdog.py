@@ -261,11 +261,18 @@ async def test_busy_gpu_keeps_it_alive(
     busy = tmp_path / "busy"
     busy.write_text("0\n87\n")
     smi = tools / "nvidia-smi"
-    smi.write_text(f'#!/bin/sh\ncat "{busy}"\n')
+    looks = tmp_path / "looks"
+    looks.touch()
+    smi.write_text(f'#!/bin/sh\ndate +%s >> "{looks}"\ncat "{busy}"\n')
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     await arm(remote, but(guard, idle_s=3))
-    await asyncio.sleep(7)
+
+    def watched_s() -> int:
+        at = [int(line) for line in looks.read_text().split()]
+        return at[-1] - at[0] if at else 0
+
+    await eventually(lambda: watched_s() > 2 * 3)
     assert api.calls == []
     busy.write_text("0\n3\n")
     await eventually(lambda: api.calls)
