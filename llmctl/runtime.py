@@ -31,6 +31,7 @@ from llmctl.config.secrets import (
     install_secret,
     token_from_environment,
 )
+from llmctl.config.tokens import LiveDigests
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import ConfigError, LlmctlError, SshError
 from llmctl.core.model import BackendState, ServeBanner
@@ -242,11 +243,11 @@ class Runtime:
             )
         )
 
-    def _digests(self) -> dict[str, str] | None:
+    def _digests(self) -> Mapping[str, str] | None:
         if not self.config.serve.auth:
             return None
         digests, self._new_token = self._tokens.load_or_create()
-        return digests
+        return LiveDigests(self._tokens, digests, self.clock.monotonic)
 
     def _pool(self, engines: list[Engine]) -> Pool:
         for engine in engines:

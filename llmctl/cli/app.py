@@ -21,6 +21,7 @@ from llmctl.cli.commands import (
     serve,
     stats,
     status,
+    token,
     topics,
     tunnel,
     up,
@@ -90,5 +91,6 @@ app.add_typer(model.app, name="model", rich_help_panel=INSPECT)
 app.add_typer(config.app, name="config", rich_help_panel=INSPECT)
 app.add_typer(profile.app, name="profile", rich_help_panel=SETUP)
 app.add_typer(auth.app, name="auth", rich_help_panel=SETUP)
+app.add_typer(token.app, name="token", rich_help_panel=SETUP)
 app.command("completion", rich_help_panel=SETUP)(completion.completion)
 app.command("help", rich_help_panel=SETUP)(topics.show_help)

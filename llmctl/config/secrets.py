@@ -25,6 +25,7 @@ TOKEN_PREFIX = "llmctl_"  # noqa: S105  what secret scanners look for, not a sec
 ENGINE_KEY = "LLMCTL_BACKEND_API_KEY"
 TENANT = "local"
 """Tenant of the token that llmctl makes for its own user."""
+SEAL_KEY_FILE = "cache-seal.key"
 _KEY_BYTES = 32
 
 
@@ -88,19 +89,19 @@ class TokenStore:
         for files that others can read or that hold something else.
         """
         if self._override is not None:
-            return {_digest(self._override): TENANT}, None
+            return {token_digest(self._override): TENANT}, None
         if (known := self._read_digests()) is not None:
             return known, None
-        token = Secret(TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES))
+        token = new_token()
         try:
             made = _create(self.token_file, token.reveal().encode() + b"\n")
             if not made:
                 token = self._read_token()
-            digests = {_digest(token): TENANT}
+            digests = {token_digest(token): TENANT}
             _create(self._digests_file, json.dumps(digests, indent=2).encode() + b"\n")
         except OSError as failure:
             log.warning("cannot keep the token in %s: %s", self.token_file, failure.strerror)
-            return {_digest(token): TENANT}, token
+            return {token_digest(token): TENANT}, token
         return digests, token if made else None
 
     def client_token(self) -> Secret | None:
@@ -114,6 +115,21 @@ class TokenStore:
             return self._read_token()
         except FileNotFoundError:
             return None
+
+    @property
+    def digests_file(self) -> Path | None:
+        """The server's file; None where the token is that of ``LLMCTL_AUTH_TOKEN``."""
+        return None if self._override else self._digests_file
+
+    def digests(self) -> dict[str, str]:
+        """Return what the file has now, nothing where there is none; raises ``AuthError``."""
+        return self._read_digests() or {}
+
+    def keep(self, digests: Mapping[str, str]) -> None:
+        """Put these digests in the place of what the file has; raises ``OSError``."""
+        fresh = self._digests_file.with_name(f".tokens.{secrets.token_hex(4)}")
+        _create(fresh, json.dumps(digests, indent=2).encode() + b"\n")
+        fresh.replace(self._digests_file)
 
     def _read_token(self) -> Secret:
         text = _read(self.token_file).decode("ascii", "replace").strip()
@@ -170,7 +186,33 @@ def install_secret(directory: Path) -> bytes:
     Where nothing can be written, the key holds until the process ends, and what was cached with it
     is not found again. Raises ``AuthError`` for a file that others can read or of another length.
     """
-    path = directory / "cache.key"
+    return _load_or_make_key(directory / "cache.key")
+
+
+def cache_seal_key(directory: Path) -> bytes:
+    """Return the 32 bytes that encrypt what is cached; made at the first call.
+
+    Where nothing can be written, the key holds until the process ends, and what was cached with it
+    cannot be read again. Raises ``AuthError`` as ``install_secret`` does.
+    """
+    return _load_or_make_key(directory / SEAL_KEY_FILE)
+
+
+def drop_cache_seal_key(directory: Path) -> None:
+    """Put a new key in the place of the one that encrypts: what is cached can never be read again.
+
+    Copies of it, such as on other machines or in backups, are not reached. Raises ``AuthError``
+    where the old one cannot be removed.
+    """
+    path = directory / SEAL_KEY_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as failure:
+        raise AuthError(f"cannot remove {path}: {failure.strerror}") from failure
+    cache_seal_key(directory)
+
+
+def _load_or_make_key(path: Path) -> bytes:
     key = secrets.token_bytes(_KEY_BYTES)
     try:
         if not path.exists() and _create(path, key):
@@ -187,7 +229,13 @@ def install_secret(directory: Path) -> bytes:
     return key
 
 
-def _digest(token: Secret) -> str:
+def new_token() -> Secret:
+    """Return a token of 256 random bits."""
+    return Secret(TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES))
+
+
+def token_digest(token: Secret) -> str:
+    """Return what the server keeps of a token."""
     return sha256(token.reveal().encode()).hexdigest()
 
 
