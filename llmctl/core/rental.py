@@ -236,6 +236,8 @@ class UpSpec(Struct, frozen=True, kw_only=True):
     idle_s: float = 3600.0
     host: SshAddress | None = None
     """The machine of ``--host``."""
+    timed: bool = False
+    """``--ttl`` or ``--idle`` was given: an instance that exists already takes them."""
     keep: bool = False
     """Leave the instance as it is when something fails."""
 
@@ -302,6 +304,10 @@ class UpPlan(Struct, frozen=True, kw_only=True):
     """Expected cost of getting ready, traffic included."""
     account: Account | None = None
     warnings: tuple[str, ...] = ()
+    deadline: float | None = None
+    """When what exists is to end from now on, Unix time; None leaves it as it is."""
+    ends_in_s: float | None = None
+    """Until what exists ends, with that."""
     resumes: Rental | None = None
     """A half-done rental of this name that is taken up again, or a READY one that is kept."""
 

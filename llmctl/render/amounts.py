@@ -43,12 +43,11 @@ def clock(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its two largest units: ``3 h 12 min``."""
+    """Return a duration in its two largest units: ``3 h 12 min``, ``2 h``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    counts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((place for place, (count, _) in enumerate(counts) if count), len(counts) - 1)
+    first_two = counts[first : first + 2]
+    return " ".join(f"{count} {unit}" for count, unit in first_two if count) or "0 s"

@@ -110,8 +110,11 @@ def _machine(plan: UpPlan) -> list[list[Cell]]:
     where = f", {offer.region}" if offer.region else ""
     kind = ", spot" if offer.spot else ""
     count = f"{offer.gpu_count} x " if offer.gpu_count > 1 else ""
+    machine = f"{count}{offer.gpu_name} at {offer.provider.value}{where}{kind}"
+    if plan.resumes is not None and plan.resumes.instance_id is not None:
+        return [["machine", machine], ["instance", plan.resumes.instance_id]]
     return [
-        ["machine", f"{count}{offer.gpu_name} at {offer.provider.value}{where}{kind}"],
+        ["machine", machine],
         ["offer", f"{offer.id}, {len(plan.alternatives)} more if it cannot be had"],
     ]
 
@@ -149,6 +152,7 @@ def _money(plan: UpPlan) -> list[list[Cell]]:
 def _ends(plan: UpPlan) -> str:
     spec = plan.spec
     most = MicroUsd(0) if plan.offer is None else plan.offer.usd_per_hour
-    top = usd(MicroUsd(round(most * spec.ttl_s / 3600)))
+    left_s = spec.ttl_s if plan.ends_in_s is None else plan.ends_in_s
+    top = usd(MicroUsd(round(most * left_s / 3600)))
     idle = f", or after {duration(spec.idle_s)} without a request" if spec.idle_s else ""
-    return f"by itself after {duration(spec.ttl_s)} (at most {top}){idle}"
+    return f"by itself after {duration(left_s)} (at most {top}){idle}"

@@ -105,6 +105,11 @@ class Proxy:
         return str(self.banner["url"])
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def environment(self) -> dict[str, str]:
         """In which another ``llmctl`` command finds this proxy and its token."""
         port = self.url.rpartition(":")[2] if self.banner else "0"

@@ -55,7 +55,7 @@ async def test_the_second_run_is_answered_from_the_cache_and_works_again(
         outcomes = [row["cache"] for row in await proxy.ledger(rows=15)]
         assert outcomes == ["miss"] * 5 + ["hit"] * 10
         cache = (await proxy.stats())["total"]["cache"]
-        assert cache == {"hit": 10, "miss": 5, "shared": 0, "bypass": 0}
+        assert cache == {"hit": 10, "semantic": 0, "miss": 5, "shared": 0, "bypass": 0}
 
 
 async def test_three_clients_with_one_task_at_once_ask_the_engine_once(

@@ -172,7 +172,7 @@ class Case:
         with pytest.raises(LlmctlError):
             bed.up()
         report = bed.status()
-        assert bool(report.reconciled.problems) == bool(records)
+        assert report.reconciled.problems
         assert bed.rentals() == records
         assert (bed.live(), bed.creates()) == (before, creates)
         bed.market.faults.clear()

@@ -222,8 +222,9 @@ def up(  # noqa: PLR0913  one parameter per option
 
     It shows the plan with its price and asks before it spends anything. The
     machine ends itself after --ttl, or --idle without a request. Run again,
-    it takes up what was interrupted. The first Ctrl-C destroys what it made,
-    the second leaves at once and says what is left.
+    it takes up what was interrupted, and a --ttl that is given counts from
+    then. The first Ctrl-C destroys what it made, the second leaves at once
+    and says what is left.
 
     [bold]Examples[/bold]
     $ llmctl up --provider runpod
@@ -281,7 +282,8 @@ def _carry_out(
     from llmctl.render.instances import up_document, up_text
     from llmctl.render.offers import plan_text
 
-    if plan.resumes is None or plan.resumes.phase is not Phase.READY:
+    ready = plan.resumes is not None and plan.resumes.phase is Phase.READY
+    if not ready or plan.deadline is not None:
         options.say(plan_text(plan).rstrip())
         confirm(_question(plan), yes=yes or plan.offer is None)
     result = session.run(lambda world: session.renting.up(world, plan))
@@ -292,6 +294,8 @@ def _carry_out(
 
 def _question(plan: "UpPlan") -> str:
     if plan.resumes is not None and plan.resumes.instance_id is not None:
+        if plan.deadline is not None:
+            return f"Let {plan.resumes.name} end by itself at that time from now?"
         return f"Go on with {plan.resumes.name}?"
     price = plan.offer.usd_per_hour / 1e6 if plan.offer else 0.0
     return f"Rent it for ${price:.2f}/h?"

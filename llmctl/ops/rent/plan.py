@@ -122,8 +122,13 @@ async def _resumed(world: World, spec: UpSpec, rental: Rental) -> UpPlan:
     if offer is not None:
         fit = sizing.fit(asked, offer.gpu_memory_mib * offer.gpu_count)
     account, warnings = (None, []) if offer is None else await _credit(world, offer)
+    now = world.clock.now()
+    deadline = now + asked.ttl_s if spec.timed and rental.provider.paid else None
+    ends = deadline or rental.deadline
     return UpPlan(
         spec=asked,
+        deadline=deadline,
+        ends_in_s=max(ends - now, 0.0) if ends else None,
         offer=offer,
         fit=fit,
         image=image_for(world, rental.provider),
@@ -134,12 +139,15 @@ async def _resumed(world: World, spec: UpSpec, rental: Rental) -> UpPlan:
 
 
 def engine_of(ordered: UpSpec, asked: UpSpec) -> UpSpec:
-    """Return what was ordered, with the model and engine settings that are asked for now.
+    """Return what was ordered, with the model, engine settings and times that are asked for now.
 
     What is not asked for stays; the disk stays too, so a model that needs more is refused later.
     """
+    times = asked if asked.timed else ordered
     return msgspec.structs.replace(
         ordered,
+        ttl_s=times.ttl_s,
+        idle_s=times.idle_s,
         model=asked.model or ordered.model,
         num_ctx=asked.num_ctx or ordered.num_ctx,
         kv_cache_type=asked.kv_cache_type or ordered.kv_cache_type,

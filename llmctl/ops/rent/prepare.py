@@ -63,6 +63,13 @@ async def prepare(
         return await _warm(world, rental, fit, login)
 
 
+async def rearmed(world: World, rental: Rental) -> Rental:
+    """Give the watchdog of a machine that is ready the deadline and idle limit of its record."""
+    async with Login(world, rental) as login:
+        rental = await _reach(world, rental, login)
+        return await _guard(world, rental, login, None)
+
+
 @contextlib.asynccontextmanager
 async def logged_in(world: World, rental: Rental) -> AsyncIterator[Host]:
     """Log in to a rental's machine for a while."""

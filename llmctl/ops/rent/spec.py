@@ -88,11 +88,13 @@ def make_spec(
     price = values.pop("max_price")
     cap = micro_usd(price) if price else _usual_cap(gpus, values["gpu_count"])
     host = values.pop("host")
+    timed = any(loaded.origins[key].kind == "flag" for key in ("rent.ttl_s", "rent.idle_s"))
     return UpSpec(
         name=name,
         providers=providers,
         max_usd_per_hour=cap,
         host=parse_host(host) if host and providers == (ProviderName.HOST,) else None,
+        timed=timed,
         keep=keep,
         **values,
     )

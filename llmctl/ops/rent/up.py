@@ -6,6 +6,8 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import msgspec
+
 from llmctl.core.errors import Cancelled, LeftoverInstance, LlmctlError, NotFound, ProviderError
 from llmctl.core.rental import InstanceState, Phase, Rental, StepState, UpPlan
 from llmctl.core.reports import UpResult
@@ -14,7 +16,7 @@ from llmctl.ops.rent.arrival import HostFailed
 from llmctl.ops.rent.costs import spent
 from llmctl.ops.rent.down import Release, end
 from llmctl.ops.rent.launch import MOST_MACHINES, Launched, discard, rent
-from llmctl.ops.rent.prepare import Prepared, prepare
+from llmctl.ops.rent.prepare import Prepared, prepare, rearmed
 from llmctl.ops.rent.reconcile import reconcile, warn_of_strays
 from llmctl.ops.rent.world import LOCAL, World
 
@@ -38,6 +40,8 @@ async def up(world: World, plan: UpPlan, release: Release) -> UpResult:
                 hint=f"llmctl up {plan.spec.name} rents anew",
             )
         prepared = None
+        if rental is not None and plan.deadline is not None:
+            rental = await _extended(world, rental, plan, plan.deadline)
         if rental is None or not await _is_ready(world, rental, plan):
             prepared = await _made_ready(world, rental, plan, release)
             rental = prepared.rental
@@ -65,6 +69,19 @@ async def _compare(world: World, plan: UpPlan) -> None:
             hint=problem.hint or "nothing was rented; try again later",
         ) from problem
     warn_of_strays(world, found)
+
+
+async def _extended(world: World, rental: Rental, plan: UpPlan, deadline: float) -> Rental:
+    """Let what exists end at another time; one that is not ready yet is armed on its way there.
+
+    Written down first: the record may say too late an end, and never one that is too early.
+    """
+    spec = msgspec.structs.replace(rental.spec, ttl_s=plan.spec.ttl_s, idle_s=plan.spec.idle_s)
+    detail = "its end has moved"
+    rental = world.store.advance(
+        rental.uuid, rental.phase, deadline=deadline, spec=spec, detail=detail
+    )
+    return await rearmed(world, rental) if rental.phase is Phase.READY else rental
 
 
 async def _is_ready(world: World, rental: Rental, plan: UpPlan) -> bool:

@@ -33,13 +33,19 @@ async def test_up_status_down(street, market):
     assert (await street.ok("down", "main", "--yes")).out == "main is already down\n"
 
 
-async def test_up_of_a_ready_name_changes_nothing(street):
+async def test_up_of_a_ready_name_changes_nothing_but_its_end(street):
     await street.ok("up", "--provider", "vast", "--yes")
     before = len(street.vast.market.writes())
     again = (await street.ok("up", "--provider", "vast", "--yes", "--json")).json
     assert again["ready_before"] is True
     assert len(street.vast.market.writes()) == before
     assert len(street.vast.market.ours()) == 1
+    unasked = await street.llmctl("up", "--provider", "vast", "--ttl", "2h")
+    assert unasked.code == 2
+    assert "by itself after 2 h (at most $0.62)" in unasked.err
+    await street.ok("up", "--provider", "vast", "--ttl", "2h", "--yes")
+    (shown,) = (await street.ok("status", "--json")).json
+    assert 7000 < shown["seconds_left"] <= 7200
 
 
 async def test_dry_runs_send_only_reads(street):

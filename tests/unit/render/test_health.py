@@ -36,7 +36,7 @@ def test_parts_that_are_switched_off_are_not_shown():
         (0.4, "0 s"),
         (59, "59 s"),
         (61, "1 min 1 s"),
-        (3600, "1 h 0 min"),
+        (3600, "1 h"),
         (90_000, "1 d 1 h"),
     ],
 )

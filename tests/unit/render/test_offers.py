@@ -91,7 +91,7 @@ def test_the_plan_says_price_end_and_time():
         "context   65,536 tokens of context, KV cache q8_0, 2 at once\n"
         "disk      48 GB\n"
         "price     $0.342/h, $0.010/h while stopped\n"
-        "ends      by itself after 2 h 0 min (at most $0.68), or after 30 min 0 s without a request\n"
+        "ends      by itself after 2 h (at most $0.68), or after 30 min without a request\n"
         "ready in  about 4:07 for about $0.02\n"
         "credit    $25.00\n"
         "  it fits\n"

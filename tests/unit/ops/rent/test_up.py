@@ -54,6 +54,36 @@ async def test_ready_again_is_idempotent(stage: Stage):
     assert len(stage.market.orders) == 1
 
 
+async def test_its_end_can_be_moved(stage: Stage):
+    first = await ready(stage)
+    stage.clock.advance(3600)
+    plan = await plan_up(stage.world, a_spec(ttl_s=7200.0, idle_s=900.0, timed=True))
+    assert plan.ends_in_s == 7200.0
+    moved = await up(stage.world, plan, stage.release)
+    assert moved.rental.uuid == first.rental.uuid
+    assert moved.rental.phase is Phase.READY
+    assert moved.rental.deadline == stage.machine.armed.deadline == stage.clock.now() + 7200
+    assert stage.machine.armed.idle_s == 900.0
+    assert moved.rental.spec.idle_s == 900.0
+    assert (stage.machine.installed, stage.machine.pulls) == (1, 1)
+
+
+async def test_an_end_that_was_not_asked_for_stays(stage: Stage):
+    first = await ready(stage, ttl_s=7200.0)
+    stage.clock.advance(3600)
+    plan = await plan_up(stage.world, a_spec(ttl_s=9000.0))
+    assert (plan.deadline, plan.ends_in_s) == (None, 3600.0)
+    again = await up(stage.world, plan, stage.release)
+    assert again.rental.deadline == first.rental.deadline
+
+
+async def test_a_watchdog_that_lies_about_its_new_end_is_told(stage: Stage):
+    await ready(stage)
+    stage.machine.lies = True
+    with pytest.raises(LlmctlError, match="watchdog has a deadline"):
+        await ready(stage, ttl_s=7200.0, timed=True)
+
+
 async def test_another_model_is_pulled_on_the_same_machine(stage: Stage):
     await ready(stage)
     result = await ready(stage, model="qwen2.5-coder:7b")
