@@ -5,6 +5,7 @@
 Each round runs every pair (bare, ours) back to back; figures are medians over the rounds, in
 microseconds of wall time per operation at one client. Judge the ratios: the microseconds belong to
 the machine. "put" is what the request pays; "stored" is until the store has taken it, per value.
+"sealed" compares the proxy's encrypted entries with the same store without the seal.
 """
 
 import argparse
@@ -24,8 +25,12 @@ from redis.asyncio import Redis
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmctl.cache.address import redis_address
+from llmctl.cache.entries import EntryStore
+from llmctl.cache.entry import Entry, EntryMeta, describe
+from llmctl.cache.marks import Mark, Marks
 from llmctl.cache.memory import MemoryStore
 from llmctl.cache.redis import RedisStore
+from llmctl.cache.sealed import Seal
 from llmctl.cache.sqlite import SqliteStore
 from llmctl.cache.store import Store
 from llmctl.core.clock import SystemClock
@@ -96,7 +101,7 @@ async def compare_redis(
     bare = Redis.from_url(url)
     for key, value in zip(KEYS, values, strict=True):
         await bare.set(key, value)
-    store = RedisStore(redis_address(url=url), clock=SystemClock())
+    store = RedisStore(redis_address(url=url), clock=SystemClock(), budget_s=1.0)
 
     async def bare_get(count: int) -> None:
         for number in range(count):
@@ -154,9 +159,43 @@ async def compare(
             for _ in range(options.rounds)
         ]
         show(f"{name} {size // 1000} kB {row}", bare_name, pairs, options)
+    await compare_sealed(f"{name} {size // 1000} kB sealed", values, store, options)
     paid = [paid_for_puts(store, values) for _ in range(options.rounds)]
     show(f"{name} {size // 1000} kB put", "", [(0.0, each) for each in paid], options)
     await store.close()
+
+
+async def compare_sealed(
+    name: str, values: list[bytes], store: Store, options: argparse.Namespace
+) -> None:
+    clock, keys = SystemClock(), [os.urandom(32) for _ in KEYS]
+    with tempfile.TemporaryDirectory() as directory:
+        marks = Marks(Path(directory) / "marks.json", clock=clock)
+        entries = EntryStore(store, seal=Seal(os.urandom(32)), marks=marks, clock=clock)
+        # one is forgotten, as it would be: every read is compared with it
+        marks.add(Mark(before=clock.now(), entry="000000000000"))
+        described = describe(EntryMeta(tenant="local", model="qwen3-coder:30b", excerpt="x" * 200))
+        now = clock.now()
+        for key, value in zip(keys, values, strict=True):
+            entry = Entry(created=now, expires=now + TTL_S, described=described, body=value)
+            entries.put(key, entry)
+        while await entries.get(keys[-1]) is None:  # noqa: ASYNC110 - a store has no event
+            await asyncio.sleep(0)
+
+    async def plain(count: int) -> None:
+        for number in range(count):
+            await store.get(KEYS[number % 200])
+
+    async def sealed(count: int) -> None:
+        for number in range(count):
+            if await entries.get(keys[number % 200]) is None:
+                raise SystemExit(f"{name} lost a value: {entries.status()}")
+
+    pairs = [
+        (await timed(plain, options.count), await timed(sealed, options.count))
+        for _ in range(options.rounds)
+    ]
+    show(f"{name} get", "unsealed", pairs, options)
 
 
 async def stored(store: Store, values: list[bytes], count: int) -> None:

@@ -16,7 +16,9 @@ from llmctl.core.clock import SystemClock
 from llmctl.core.errors import HostKeyChanged, LlmctlError, SshError
 from llmctl.core.paths import Paths, find_paths
 from llmctl.core.rental import Offer, Phase, ProviderName, Rental, Step, UpPlan
-from llmctl.core.reports import UpResult
+from llmctl.core.reports import Down, UpResult
+from llmctl.ops.budget import is_set, read_spend
+from llmctl.ops.budget_watch import BudgetWatch, enforce
 from llmctl.ops.rent.down import Release, no_such
 from llmctl.ops.rent.login import target_of
 from llmctl.ops.rent.prepare import logged_in
@@ -252,6 +254,20 @@ class Renting:
             except LlmctlError as failure:
                 log.warning("the tunnel's key is not on the machine yet: %s", failure)
         return result
+
+    def budget_watch(self) -> BudgetWatch | None:
+        """Return what keeps the budget while a process runs; None where there is no budget."""
+        budget = self.loaded.config.budget
+        if not is_set(budget):
+            return None
+        # with a record of its own: it looks from another thread
+        other = Renting(self.loaded, self._environ, key_file=self._key_file)
+
+        async def act(say: Callable[[str], None]) -> list[Down]:
+            async with other.world(lambda step: log.info("%s", step.text)) as world:
+                return await enforce(world, other.release_for(world), say)
+
+        return BudgetWatch(look=lambda: read_spend(other.store, budget, other.clock.now()), act=act)
 
     def release_for(self, world: World) -> Release:
         """Return what leaves a machine that is not rented as it was found."""

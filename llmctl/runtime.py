@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import gc
+import hmac
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -11,34 +13,35 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from llmctl import __version__
 from llmctl.backend.base import Engine
 from llmctl.backend.http import Connector
-from llmctl.backend.ollama import OllamaEngine
 from llmctl.backend.openai import OpenAIEngine
 from llmctl.backend.pool import Pool
-from llmctl.cache.memory import MemoryStore
-from llmctl.cache.store import Store
+from llmctl.cache.entries import EntryStore
 from llmctl.config.addresses import reachable
 from llmctl.config.load import Loaded
 from llmctl.config.schema import BackendConfig, Config
 from llmctl.config.secrets import (
     Secret,
     TokenStore,
-    engine_key_from_environment,
     install_secret,
     token_from_environment,
 )
 from llmctl.config.tokens import LiveDigests
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import ConfigError, LlmctlError, SshError
-from llmctl.core.model import BackendState, ServeBanner
+from llmctl.core.model import BackendState, InstanceHealth, ServeBanner
 from llmctl.core.paths import Paths, find_paths
 from llmctl.core.tasks import Tasks
+from llmctl.core.tunnel import TunnelStatus
 from llmctl.ledger.writer import LedgerWriter
+from llmctl.ops.cache.stores import open_entries, open_store, redis_place, store_kind
+from llmctl.ops.engines import http_engine
 from llmctl.ops.env import CLIENT_FAMILIES, Served, assume, claude_environment
+from llmctl.ops.health_links import on_record
 from llmctl.ops.serve import serve
 from llmctl.protocol.errors import ApiError
 from llmctl.protocol.tokens import TokenCounter
@@ -48,11 +51,16 @@ from llmctl.proxy.auth import Authenticator
 from llmctl.proxy.body import BodyLimits
 from llmctl.proxy.counting import TokenCounts
 from llmctl.proxy.guard import Guard
+from llmctl.proxy.health import Surroundings
 from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Pipeline, Settings
 from llmctl.proxy.silence import SILENCE, Silence
+from llmctl.state.store import RentalStore
 
 if TYPE_CHECKING:
+    from llmctl.core.reports_cost import Spend
+    from llmctl.ops.budget_watch import BudgetWatch
+    from llmctl.proxy.semantic import SemanticTier
     from llmctl.ssh.supervisor import Tunnel
 
 log = logging.getLogger(__name__)
@@ -76,6 +84,19 @@ class Managed(Protocol):
         ...
 
 
+class Living(Protocol):
+    """A part that is started before it is used, and closed after."""
+
+    async def start(self) -> None:
+        """Open what is needed."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+Started = TypeVar("Started", bound=Living)
 Announce = Callable[[ServeBanner], None]
 Talk = Callable[[str], None]
 
@@ -90,14 +111,19 @@ class Runtime:
         *,
         silence: Silence = SILENCE,
         tunnels: Mapping[str, "Tunnel"] = MappingProxyType({}),
+        budget: "BudgetWatch | None" = None,
     ) -> None:
-        """``tunnels`` are the ways to engines on other machines, by the backend's URL."""
+        """``tunnels`` are the ways to engines on other machines, by the backend's URL.
+
+        ``budget`` is watched while it serves, if there is one.
+        """
         self.config: Config = loaded.config
         self.paths: Paths = find_paths(environ)
         self.clock = SystemClock()
         self._loaded = loaded
         self._silence = silence
         self._tunnels = tunnels
+        self._budget = budget
         self._environ = environ
         self._new_token: Secret | None = None
         self._tokens = TokenStore(self.paths.data, override=token_from_environment(environ))
@@ -114,17 +140,24 @@ class Runtime:
         """Return the configured engines, not yet asked anything; fetches a model if need be."""
         return [self._engine(backend, talk) for backend in self.config.backend]
 
+    @contextlib.asynccontextmanager
+    async def first_engine(self, talk: Talk) -> AsyncIterator[Engine]:
+        """Open the preferred engine alone, without a proxy; its tunnel is up if it can be."""
+        async with AsyncExitStack() as stack:
+            await self._open_tunnels(stack)
+            engine = self._engine(self.config.backend[0], talk)
+            stack.push_async_callback(engine.close)
+            if isinstance(engine, Managed):
+                engine.start()
+                await engine.wait_ready()
+            yield engine
+
     # -- parts -----------------------------------------------------------------------------------
 
     def _engine(self, backend: BackendConfig, talk: Talk) -> Engine:
-        kind, _, url = backend.url.partition(":")
-        timeouts = self.config.timeouts
-        if kind == "ollama":
-            return OllamaEngine(url, timeouts=timeouts, connector=self._way_to(backend.url))
-        if kind == "openai":
-            key = engine_key_from_environment(self._environ)
-            return OpenAIEngine(url, timeouts=timeouts, api_key=key.reveal() if key else None)
-        return self._embedded(talk)
+        timeouts, way = self.config.timeouts, self._way_to(backend.url)
+        engine = http_engine(backend.url, self._environ, timeouts=timeouts, connector=way)
+        return engine or self._embedded(talk)
 
     def _way_to(self, url: str) -> Connector | None:
         if url not in self._tunnels:
@@ -151,41 +184,31 @@ class Runtime:
             connect=lambda url, key: OpenAIEngine(url, timeouts=timeouts, api_key=key),
         )
 
-    def _store(self) -> Store:
-        cache, redis = self.config.cache, self.config.redis
-        kind = cache.store
-        if not cache.enabled:
-            kind = "memory"
-        elif kind == "auto":
-            kind = "redis" if redis.url or redis.host else "sqlite"
-        if kind == "redis":
-            return self._redis()
-        if kind == "memory":
-            return MemoryStore(max_bytes=cache.memory_bytes, clock=self.clock)
-        from llmctl.cache.sqlite import SqliteStore
-
-        path = self.paths.cache / "answers.db"
-        return SqliteStore(path, max_bytes=cache.max_bytes, clock=self.clock)
-
-    def _redis(self) -> Store:
-        from llmctl.cache.address import redis_address
-        from llmctl.cache.redis import RedisStore
-
-        redis, password = self.config.redis, self._loaded.redis_password
-        if not (redis.url or redis.host):
+    async def _semantic(self, pipeline: Pipeline) -> "SemanticTier | None":
+        """Return the tier ``[cache.semantic]`` asks for; nothing of it is imported without it."""
+        config = self.config.cache.semantic
+        if config.mode == "off" or not self.config.cache.enabled:
+            return None
+        # before numpy is imported: a second thread saves a fifth of 2 ms and spins for it
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        try:
+            from llmctl.proxy.meaning import semantic_tier
+        except ModuleNotFoundError as missing:
             raise ConfigError(
-                "cache.store is redis, but no Redis is configured",
-                hint="set REDIS_URL or REDIS_HOST, or use --redis-url",
-            )
-        address = redis_address(
-            url=redis.url,
-            host=redis.host,
-            port=redis.port,
-            db=redis.db,
-            password=password.reveal() if password else None,
-            insecure=redis.insecure,
+                f"the semantic cache needs {missing.name}, which is not installed",
+                hint="pip install 'llmctl[semantic]'",
+            ) from missing
+        kind = store_kind(self.config)
+        redis = redis_place(self._loaded) if kind == "redis" else None
+        path = None if kind == "memory" else self.paths.cache / "semantic.db"
+        return await semantic_tier(
+            config,
+            pipeline,
+            place=redis or path,
+            seal=pipeline.answers.store.seal,
+            secret=install_secret(self.paths.data),
+            clock=self.clock,
         )
-        return RedisStore(address, clock=self.clock, budget_s=redis.budget_s)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -193,6 +216,8 @@ class Runtime:
         serving = self.config.serve
         async with AsyncExitStack() as stack:
             await self._open_tunnels(stack)
+            if self._budget is not None:
+                await stack.enter_async_context(self._budget.beside())
             app = await self.open(stack, engines)
 
             async def ready(port: int) -> None:
@@ -222,26 +247,58 @@ class Runtime:
         ledger_path = self.paths.state / "ledger.db"
         ledger = LedgerWriter(ledger_path, clock=self.clock) if config.ledger.enabled else None
         # The store first: a bad address must not leave an engine of ours running.
-        store, pool = self._store(), self._pool(engines)
+        store = open_store(self._loaded, self.paths, clock=self.clock)
+        entries = open_entries(store, self.paths, clock=self.clock)
+        pool = self._pool(engines)
         await asyncio.gather(
-            *(stack.enter_async_context(_started(part)) for part in (pool, store, ledger) if part)
+            *(stack.enter_async_context(_started(part)) for part in (pool, entries, ledger) if part)
         )
+        pipeline, metrics = self._pipeline(stack, pool, entries), Metrics()
+        if (semantic := await self._semantic(pipeline)) is not None:
+            pipeline.semantic = await stack.enter_async_context(_started(semantic))
+            metrics.semantic = semantic.counts
         return App(
             Parts(
-                pipeline=self._pipeline(stack, pool, store),
+                pipeline=pipeline,
                 guard=Guard(
                     listen=serving.listen,
                     hosts=serving.allowed_hosts,
                     origins=serving.allowed_origins,
                 ),
                 auth=Authenticator(self._digests(), self.clock),
-                metrics=Metrics(),
+                metrics=metrics,
                 ledger=ledger,
                 ledger_path=ledger_path,
                 clock=self.clock,
                 limits=BodyLimits(max_bytes=serving.max_body_bytes, pause_s=serving.body_s),
+                session_key=_derived(install_secret(self.paths.data), b"sessions of /ui"),
+                spend=self._spend,
+                around=Surroundings(tunnels=self._tunnel_states, instances=self._on_record),
             )
         )
+
+    def _tunnel_states(self) -> list[TunnelStatus]:
+        return [tunnel.status() for tunnel in self._tunnels.values()]
+
+    def _on_record(self) -> list[InstanceHealth]:
+        """Return what is rented, from the record; nothing where it cannot be read now."""
+        if not self.paths.rentals_file.exists():
+            return []
+        store = RentalStore(self.paths.rentals_file, clock=self.clock)
+        try:
+            return [on_record(rental) for rental in store.live()]
+        except LlmctlError as failure:
+            log.info("the record of what is rented was not read: %s", failure)
+            return []
+        finally:
+            store.close()
+
+    def _spend(self) -> "Spend":
+        """Return what renting costs; raises ``LlmctlError`` where the record cannot be read."""
+        from llmctl.ops.budget import read_spend
+
+        with contextlib.closing(RentalStore(self.paths.rentals_file, clock=self.clock)) as store:
+            return read_spend(store, self.config.budget, self.clock.now())
 
     def _digests(self) -> Mapping[str, str] | None:
         if not self.config.serve.auth:
@@ -260,7 +317,7 @@ class Runtime:
             clock=self.clock,
         )
 
-    def _pipeline(self, stack: AsyncExitStack, pool: Pool, store: Store) -> Pipeline:
+    def _pipeline(self, stack: AsyncExitStack, pool: Pool, entries: EntryStore) -> Pipeline:
         config = self.config
         tasks = Tasks()
         counts = TokenCounts(TokenCounter(), tasks, self.paths.state / "token-counts.json")
@@ -269,7 +326,7 @@ class Runtime:
         return Pipeline(
             pool=pool,
             answers=Answers(
-                store,
+                entries,
                 memory_bytes=config.cache.memory_bytes,
                 ttl_s=config.cache.ttl_s,
                 clock=self.clock,
@@ -321,12 +378,16 @@ class Runtime:
 
 
 @contextlib.asynccontextmanager
-async def _started(part: Store | Pool | LedgerWriter) -> AsyncIterator[None]:
+async def _started(part: Started) -> AsyncIterator[Started]:
     await part.start()
     try:
-        yield
+        yield part
     finally:
         await part.close()
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return hmac.digest(secret, purpose, "sha256")
 
 
 async def _loaded(engines: list[Engine]) -> bool:

@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long one example takes says more about the machine than about the code
+settings.register_profile(
+    "llmctl", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("llmctl")
 
 SCRUBBED_PREFIXES = (
     "LLMCTL_",

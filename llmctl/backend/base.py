@@ -1,8 +1,9 @@
 """What the proxy needs of an engine, whatever its wire format."""
 
 from collections.abc import AsyncGenerator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from llmctl.core.model import EngineFacts
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineChunk, EngineModel
 from llmctl.protocol.errors import ApiError
@@ -58,3 +59,38 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Close connections."""
         ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An engine that says more of itself than its models."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """As the last ``discover`` found it."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """An engine that can turn texts into vectors, if it has a model for that."""
+
+    name: str
+
+    async def embed(
+        self, text: str, model: EngineModel, *, keep_alive: str, within_s: float
+    ) -> list[float]:
+        """Return the vector of ``text``, of any length; raises ``ApiError``.
+
+        Loads the model where need be, beside the one that chats and not in its place.
+        """
+        ...
+
+    async def loaded(self) -> frozenset[str]:
+        """Return the names of the models in memory; empty where it does not say."""
+        ...
+
+
+def facts_of(engine: object) -> EngineFacts:
+    """Return what an engine says of itself; nothing of one that does not."""
+    return engine.facts if isinstance(engine, Describes) else EngineFacts()

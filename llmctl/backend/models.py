@@ -61,6 +61,12 @@ def find(name: str, models: Models) -> EngineModel | None:
     return found.get(wanted)
 
 
+def only_embedding(models: Models) -> EngineModel | None:
+    """Return the first model that embeds; one that chats too would be a big one to embed with."""
+    able = [model for model in models if "embedding" in model.capabilities]
+    return next((model for model in able if not _chats(model)), able[0] if able else None)
+
+
 def names(engines: Iterable[Models], config: ModelConfig) -> list[str]:
     """Return what may be asked for, each once: models that chat, aliases, Claude's names."""
     chatting = [model.name for models in engines for model in models if _chats(model)]

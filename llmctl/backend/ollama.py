@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Struct
 from llmctl.backend.base import Answer
 from llmctl.backend.http import Connector, EngineHttp, Reply, decoded
 from llmctl.config.schema import TimeoutConfig
+from llmctl.core.model import EngineFacts, LoadedModel
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
 from llmctl.protocol.errors import ApiError
@@ -56,6 +58,18 @@ class _Listing(Struct):
     models: list[_Listed] | None = None
 
 
+class _Version(Struct):
+    """``/api/version``."""
+
+    version: str
+
+
+class _Embedded(Struct):
+    """``/api/embed``."""
+
+    embeddings: list[list[float]]
+
+
 class _Shown(Struct):
     """``/api/show``."""
 
@@ -66,6 +80,8 @@ class _Shown(Struct):
 
 _decode_listing = msgspec.json.Decoder(_Listing, strict=False).decode
 _decode_shown = msgspec.json.Decoder(_Shown, strict=False).decode
+_decode_version = msgspec.json.Decoder(_Version).decode
+_decode_embedded = msgspec.json.Decoder(_Embedded).decode
 _NOTHING_SHOWN = _Shown()
 
 
@@ -83,11 +99,13 @@ class OllamaEngine:
         self._http = EngineHttp(url, timeouts, connector=connector)
         self.name = f"{self.kind}:{url}"
         self._shown: dict[str, _Shown] = {}
+        self.facts = EngineFacts()
 
     async def discover(self) -> list[EngineModel]:
         """Return its models: names from ``/api/tags``, the rest from ``/api/show``, once each."""
         listed = await self._list("/api/tags")
         loaded = await self._loaded()
+        self.facts = await self._describe(loaded)
         await self._show_new(listed)
         return [
             _model(one, self._shown.get(one.identity, _NOTHING_SHOWN), loaded.get(one.name))
@@ -113,6 +131,24 @@ class OllamaEngine:
             return None
         return decoded(reply, _decode_shown, source=f"{self._http.address}/api/show").model_info
 
+    async def embed(
+        self, text: str, model: EngineModel, *, keep_alive: str, within_s: float
+    ) -> list[float]:
+        """Return the vector of ``text`` from ``/api/embed``; raises ``ApiError``.
+
+        On the processor: in GPU memory it would have to fit beside the model that chats, or Ollama
+        would drop that one.
+        """
+        asked = {"model": model.name, "input": text, "truncate": True, "keep_alive": keep_alive}
+        body = msgspec.json.encode(asked | {"options": {"num_gpu": 0}})
+        reply = await self._http.post("/api/embed", body, within_s=within_s)
+        found = decoded(reply, _decode_embedded, source=f"{self._http.address}/api/embed")
+        return found.embeddings[0] if found.embeddings else []
+
+    async def loaded(self) -> frozenset[str]:
+        """Return the names of the models in memory."""
+        return frozenset(await self._loaded())
+
     async def close(self) -> None:
         """Close connections."""
         await self._http.close()
@@ -131,6 +167,18 @@ class OllamaEngine:
             return {one.name: one for one in await self._list("/api/ps")}
         except ApiError:
             return {}
+
+    async def _describe(self, loaded: dict[str, _Listed]) -> EngineFacts:
+        """Ask for the version, which every answer but this one takes longer than."""
+        version, began = "", time.monotonic()
+        with contextlib.suppress(ApiError):
+            reply = await self._http.get("/api/version")
+            version = decoded(reply, _decode_version, source=self._http.address).version
+        return EngineFacts(
+            version=version,
+            latency_ms=round((time.monotonic() - began) * 1000, 2) if version else None,
+            loaded=tuple(_in_memory(one) for one in loaded.values()),
+        )
 
     async def _show_new(self, listed: list[_Listed]) -> None:
         """Ask for descriptions not seen yet, as many as come in time."""
@@ -179,6 +227,15 @@ def _trained_context(shown: _Shown) -> int | None:
     info = shown.model_info or {}
     length = info.get(f"{info.get('general.architecture')}.context_length")
     return length if type(length) is int and length > 0 else None
+
+
+def _in_memory(loaded: _Listed) -> LoadedModel:
+    known = loaded.size and loaded.size_vram is not None
+    return LoadedModel(
+        name=loaded.name,
+        context_tokens=loaded.context_length or None,
+        gpu_share=(loaded.size_vram or 0) / (loaded.size or 1) if known else None,
+    )
 
 
 def _note(loaded: _Listed) -> str:

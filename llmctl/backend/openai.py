@@ -1,6 +1,8 @@
 """OpenAI-compatible servers: llama.cpp and vLLM with what they add, others with the plain API."""
 
 import hashlib
+import re
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ from msgspec import Struct
 from llmctl.backend.base import Answer
 from llmctl.backend.http import EngineHttp, Reply, decoded
 from llmctl.config.schema import TimeoutConfig
+from llmctl.core.model import EngineFacts, LoadedModel
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
 from llmctl.protocol.errors import ApiError, overloaded
@@ -22,6 +25,7 @@ COUNT_S = 10.0
 MAX_TOKENS_BYTES = 32 * 1024 * 1024
 """A list of token ids is about as long as the prompt itself."""
 
+_EMBEDS = re.compile(r"(?<![a-z])embed(?:ding|dings)?(?![a-z])", re.IGNORECASE)
 _NO_ENDPOINT = frozenset({404, 405, 501})
 _IMAGE = b'"type":"image_url"'
 """How an image shows in an encoded request; its tokens no text endpoint counts."""
@@ -50,14 +54,31 @@ class _Listing(Struct):
     data: list[_Listed] | None = None
 
 
+class _Vector(Struct):
+    embedding: list[float]
+
+
+class _Embedded(Struct):
+    """``/v1/embeddings``."""
+
+    data: list[_Vector]
+
+
 class _Props(Struct):
     """llama.cpp's ``/props``."""
 
     default_generation_settings: dict[str, Any] | None = None
+    build_info: str | None = None
     model_path: str | None = None
     chat_template: str | None = None
     chat_template_caps: dict[str, Any] | None = None
     modalities: dict[str, Any] | None = None
+
+
+class _Version(Struct):
+    """vLLM's ``/version``."""
+
+    version: str
 
 
 class _Prompt(Struct):
@@ -70,8 +91,10 @@ class _Tokens(Struct):
 
 _decode_listing = msgspec.json.Decoder(_Listing, strict=False).decode
 _decode_props = msgspec.json.Decoder(_Props, strict=False).decode
+_decode_version = msgspec.json.Decoder(_Version).decode
 _decode_prompt = msgspec.json.Decoder(_Prompt).decode
 _decode_tokens = msgspec.json.Decoder(_Tokens).decode
+_decode_embedded = msgspec.json.Decoder(_Embedded).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
 
@@ -104,17 +127,26 @@ class OpenAIEngine:
         self._has_key = api_key is not None
         self._flavour: Flavour | None = None
         self._counts = True
+        self.facts = EngineFacts()
 
     async def discover(self) -> list[EngineModel]:
         """Return its models from ``/v1/models`` and, on llama.cpp, ``/props``."""
+        began = time.monotonic()
         try:
             listed = await self._list()
+            latency_ms = round((time.monotonic() - began) * 1000, 2)
             props = await self._props(listed)
         except ApiError:
             # Another server may come up at this address.
-            self._flavour, self._counts = None, True
+            self._flavour, self._counts, self.facts = None, True, EngineFacts()
             raise
-        return [_model(one, props) for one in listed]
+        models = [_model(one, props) for one in listed]
+        self.facts = EngineFacts(
+            version=await self._version(props),
+            latency_ms=latency_ms,
+            loaded=() if self._flavour is Flavour.PLAIN else _in_memory(models),
+        )
+        return models
 
     def chat(self, plan: ChatPlan) -> Answer:
         """Generate with ``POST /v1/chat/completions``."""
@@ -153,6 +185,23 @@ class OpenAIEngine:
         """Return None: these servers count, but do not hand out what they count with."""
         return None
 
+    async def embed(
+        self, text: str, model: EngineModel, *, keep_alive: str, within_s: float
+    ) -> list[float]:
+        """Return the vector of ``text`` from ``/v1/embeddings``; raises ``ApiError``.
+
+        These servers keep what they have loaded: ``keep_alive`` is not theirs.
+        """
+        del keep_alive
+        body = _encode({"model": model.name, "input": text, "encoding_format": "float"})
+        reply = await self._http.post("/v1/embeddings", body, within_s=within_s)
+        found = decoded(reply, _decode_embedded, source=f"{self._http.address}/v1/embeddings")
+        return found.data[0].embedding if found.data else []
+
+    async def loaded(self) -> frozenset[str]:
+        """Return nothing: what these servers serve, they keep."""
+        return frozenset()
+
     async def close(self) -> None:
         """Close connections."""
         await self._http.close()
@@ -178,6 +227,15 @@ class OpenAIEngine:
         self._flavour = Flavour.PLAIN if props is None else Flavour.LLAMA_CPP
         return props or _Props()
 
+    async def _version(self, props: _Props) -> str:
+        """Return llama.cpp's build, vLLM's version, nothing of others."""
+        if self._flavour is not Flavour.VLLM:
+            return props.build_info or ""
+        if not self.facts.version:
+            reply = await self._http.get("/version")
+            return _read_version(reply)
+        return self.facts.version
+
     async def _count_tokens(self, body: bytes) -> int | None:
         found = await self._ask("/tokenize", body, _decode_tokens)
         return None if found is None else len(found.tokens)
@@ -200,13 +258,24 @@ def _read_props(reply: Reply) -> _Props | None:
     return props if props.default_generation_settings is not None else None
 
 
+def _read_version(reply: Reply) -> str:
+    try:
+        return _decode_version(reply.body).version if reply.status == 200 else ""
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _in_memory(models: list[EngineModel]) -> tuple[LoadedModel, ...]:
+    return tuple(LoadedModel(name=one.name, context_tokens=one.context_length) for one in models)
+
+
 def _model(listed: _Listed, props: _Props) -> EngineModel:
     meta = listed.meta or {}
     return EngineModel(
         name=listed.id,
         digest=_digest(listed, props),
         context_length=_context(listed, props),
-        capabilities=_capabilities(props),
+        capabilities=_capabilities(props) | _embedding(listed),
         family=str(meta.get("architecture") or ""),
     )
 
@@ -223,6 +292,11 @@ def _context(listed: _Listed, props: _Props) -> int | None:
     meta = listed.meta or {}
     found = settings.get("n_ctx") or listed.max_model_len or meta.get("n_ctx")
     return found if type(found) is int and found > 0 else None
+
+
+def _embedding(listed: _Listed) -> frozenset[str]:
+    """Guess by its name what no listing says; it may still chat, for all we know."""
+    return frozenset({"embedding"} if _EMBEDS.search(listed.id) else ())
 
 
 def _capabilities(props: _Props) -> frozenset[str]:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from llmctl.backend.admission import Admission
-from llmctl.backend.base import Answer, Engine, Unreachable
+from llmctl.backend.base import Answer, Embeds, Engine, Unreachable, facts_of
 from llmctl.backend.breaker import Breaker, is_outage
 from llmctl.backend.health import Health
-from llmctl.backend.models import choose, names
+from llmctl.backend.models import choose, find, names, only_embedding
 from llmctl.config.schema import BackendConfig, ModelConfig, TimeoutConfig
 from llmctl.core.clock import Clock
+from llmctl.core.model import EngineFacts, LoadedModel
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.engine import ChatPlan, EngineChunk, EngineModel
 from llmctl.protocol.errors import ApiError, broken_stream, overloaded
@@ -53,6 +54,13 @@ class BackendStatus(Struct, frozen=True, kw_only=True):
     queued: int
     cooldown_s: float
     """Seconds for which others are preferred, after failures."""
+    failures: int = 0
+    """Its own, since the start."""
+    version: str = ""
+    latency_ms: float | None = None
+    """Of its last short answer."""
+    loaded: list[LoadedModel] = []
+    """What is in its memory now."""
 
 
 class Answering:
@@ -106,6 +114,7 @@ class Backend:
         self.admission = Admission(engine.name, parallel=config.parallel, queue=config.queue)
         self.breaker = Breaker(clock)
         self._queue_s = queue_s
+        self._failures = 0
 
     async def open(self, plan: ChatPlan, *, background: bool) -> Answering:
         """Take a slot and get the first chunks; raises ``ApiError``, with the slot given back."""
@@ -120,6 +129,7 @@ class Backend:
     def failed(self, error: ApiError) -> None:
         """Remember a failure that was the engine's own."""
         if is_outage(error):
+            self._failures += 1
             self.breaker.failed()
         if isinstance(error, Unreachable):
             self.health.lost(error.message)
@@ -130,6 +140,7 @@ class Backend:
         """Describe it."""
         models = self.health.models or ()
         notes = "; ".join(f"{model.name} {model.note}" for model in models if model.note)
+        facts = facts_of(self.engine) if self.health.healthy else EngineFacts()
         return BackendStatus(
             name=self.engine.name,
             kind=self.engine.kind,
@@ -139,6 +150,10 @@ class Backend:
             in_flight=self.admission.in_flight,
             queued=self.admission.queued,
             cooldown_s=round(self.breaker.cooldown_s, 1),
+            failures=self._failures,
+            version=facts.version,
+            latency_ms=facts.latency_ms,
+            loaded=list(facts.loaded),
         )
 
     async def _begin(self, plan: ChatPlan) -> tuple[list[EngineChunk], Answer]:
@@ -233,6 +248,25 @@ class Pool:
                 self._routes.clear()
             self._routes[asked] = route
         return route
+
+    def embedding(self, name: str | None = None) -> tuple[Embeds, EngineModel] | None:
+        """Return an engine that is well and its embedding model, None where there is none now.
+
+        With ``name`` that model, else the first that is said to embed and not to chat as well.
+        """
+        for backend in self._backends:
+            engine, models = backend.engine, backend.health.models or ()
+            if not (backend.health.healthy and isinstance(engine, Embeds)):
+                continue
+            model = find(name, models) if name else only_embedding(models)
+            if model is not None:
+                return engine, model
+        return None
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether every engine has said at least once what it has."""
+        return all(backend.health.models is not None for backend in self._backends)
 
     async def open(
         self, route: Route, plan_for: Callable[[EngineModel], ChatPlan], *, background: bool

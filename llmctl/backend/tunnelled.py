@@ -1,6 +1,5 @@
 """HTTP to an engine inside an SSH tunnel: connections are channels, no local port is opened."""
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from llmctl.backend.base import Unreachable
 from llmctl.core.errors import SshError
+from llmctl.core.tunnel import engine_host
 from llmctl.ssh.supervisor import Tunnel
 
 if TYPE_CHECKING:
@@ -59,5 +59,4 @@ def tunnel_url(tunnel: Tunnel) -> str:
 
     ``EngineHttp`` sends 127.0.0.1 as ``Host``, which every Ollama on loopback answers to.
     """
-    name = re.sub(r"[^a-z0-9-]+", "-", tunnel.name.lower()).strip("-") or "engine"
-    return f"http://{name}.localhost:{tunnel.port}"
+    return f"http://{engine_host(tunnel.name)}.localhost:{tunnel.port}"

@@ -4,7 +4,8 @@ Synchronous; it belongs to the one thread that ``SqliteStore`` keeps for it.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,20 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX entries_expires ON entries (expires)",
         "CREATE INDEX entries_accessed ON entries (accessed)",
     ),
+    (
+        # values were not sealed yet: nothing of them may stay in the file
+        "PRAGMA secure_delete=ON",
+        "DELETE FROM entries",
+        "PRAGMA secure_delete=OFF",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO counters VALUES ('evicted', 0)",
+    ),
 )
 SWEEP_S = 60.0
 """Expired entries go, and the entries are counted anew, at most this often."""
 CHUNK = 1000
 """Rows or pages changed in one transaction, so that other processes get their turn."""
+COUNT_EVICTED = "UPDATE counters SET count=count+? WHERE name='evicted'"
 
 
 class Put(NamedTuple):
@@ -52,6 +62,8 @@ class CacheFile:
         self.entries = 0
         self.bytes = 0
         """Pages in use; free ones will be filled before the file grows."""
+        self.evicted = 0
+        """Entries that had to make room, by whichever process, since the file was made."""
         self._max_bytes = max_bytes
         self._clock = clock
         self.identity: FileId | None = None
@@ -75,6 +87,7 @@ class CacheFile:
             self._next_sweep = self._clock.monotonic() + SWEEP_S
             self._count()
             self._measure()
+            self._give_back_if_empty()
         except BaseException:
             self.close()
             raise
@@ -88,39 +101,68 @@ class CacheFile:
     def write(self, batch: Sequence[Put | Touch]) -> None:
         """Make all changes in one transaction, then make room if the file has grown too big."""
         now = self._clock.now()
-        db = self._open_db()
         added = 0
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._changing() as db:
             for change in batch:
                 if isinstance(change, Put):
                     added += self._put(db, change, now)
                 else:
                     db.execute("UPDATE entries SET accessed=? WHERE key=?", (now, change.key))
-            db.execute("COMMIT")
-        except BaseException:
-            # a full disk has already rolled it back
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
         self.entries += added
         self._sweep_if_due(now)
         self._make_room()
 
     def clear(self) -> int:
         """Remove every entry, and its bytes from the file; returns how many there were."""
-        db = self._open_db()
-        db.execute("PRAGMA secure_delete=ON")
-        try:
+        with self._overwriting():
             removed = self._delete("DELETE FROM entries")
-        finally:
-            db.execute("PRAGMA secure_delete=OFF")
-        self._shrink(self._pragma("freelist_count"))
-        # what was written lately also stands in the log
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._give_back()
         self._count()
         self._measure()
         return removed
+
+    def delete(self, keys: Sequence[bytes]) -> int:
+        """Remove these entries, and their bytes from the file; returns how many there were."""
+        statement = "DELETE FROM entries WHERE key=?"
+        with self._overwriting(), self._changing() as db:
+            removed = sum(db.execute(statement, (key,)).rowcount for key in keys)
+        self._count()
+        self._measure()
+        return removed
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Make all changes in one transaction, or none of them."""
+        db = self._open_db()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            # a full disk has already rolled it back
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _overwriting(self) -> Iterator[None]:
+        db = self._open_db()
+        db.execute("PRAGMA secure_delete=ON")
+        try:
+            yield
+        finally:
+            db.execute("PRAGMA secure_delete=OFF")
+
+    def _give_back(self) -> None:
+        """Make the file as small as it can be, and empty its log: what was removed is in there."""
+        self._shrink(self._pragma("freelist_count"))
+        self._open_db().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _give_back_if_empty(self) -> None:
+        """End what an earlier version left: its migration has emptied the file."""
+        if self.entries == 0 and self._pragma("freelist_count") > 0:
+            self._give_back()
+            self._measure()
 
     def _put(self, db: sqlite3.Connection, put: Put, now: float) -> int:
         row = (put.value, put.expires, now, put.key)
@@ -153,6 +195,8 @@ class CacheFile:
         while count > 0:
             removed = self._delete_some("accessed <= ? ORDER BY accessed", 1e300, min(count, CHUNK))
             self.entries -= removed
+            self._open_db().execute(COUNT_EVICTED, (removed,))
+            self.evicted += removed
             if removed == 0:
                 self._count()
                 return
@@ -170,7 +214,9 @@ class CacheFile:
         self._open_db().executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def _count(self) -> None:
-        self.entries = self._open_db().execute("SELECT count(*) FROM entries").fetchone()[0]
+        db = self._open_db()
+        self.entries = db.execute("SELECT count(*) FROM entries").fetchone()[0]
+        self.evicted = db.execute("SELECT count FROM counters WHERE name='evicted'").fetchone()[0]
 
     def _measure(self) -> None:
         used = self._pragma("page_count") - self._pragma("freelist_count")

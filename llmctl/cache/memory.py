@@ -1,9 +1,10 @@
 """What fits in memory: a least-recently-used map with a bound, and a store made of one."""
 
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, TypeVar
 
-from llmctl.cache.store import StoreStatus
+from llmctl.cache.store import Stored, StoreStatus
 from llmctl.core.clock import Clock
 
 K = TypeVar("K")
@@ -20,10 +21,12 @@ class Lru(Generic[K, V]):
     expired entry that nobody asks for stays until it is the least recently used.
     """
 
-    __slots__ = ("_entries", "_max_cost", "_max_entries", "_monotonic", "cost")
+    __slots__ = ("_entries", "_max_cost", "_max_entries", "_monotonic", "cost", "evicted")
 
     def __init__(self, *, max_cost: int, clock: Clock, max_entries: int | None = None) -> None:
         self.cost = 0
+        self.evicted = 0
+        """Entries that had to make room."""
         self._entries: OrderedDict[K, tuple[V, int, float]] = OrderedDict()
         self._max_cost = max_cost
         self._max_entries = max_entries
@@ -56,6 +59,12 @@ class Lru(Generic[K, V]):
         while self.cost > self._max_cost or self._over_count():
             _, (_, freed, _) = self._entries.popitem(last=False)
             self.cost -= freed
+            self.evicted += 1
+
+    def items(self) -> list[tuple[K, V]]:
+        """Return what has not expired, the least recently used first."""
+        now = self._monotonic()
+        return [(key, value) for key, (value, _, until) in self._entries.items() if until > now]
 
     def pop(self, key: K) -> V | None:
         """Remove an entry and return its value, expired or not."""
@@ -95,7 +104,28 @@ class MemoryStore:
 
     async def clear(self) -> int:
         """Remove every entry and return how many there were."""
+        return self.let_go()
+
+    def let_go(self) -> int:
+        """Remove every entry: nobody else can, when another process forgets some of them."""
         return self._lru.clear()
+
+    async def scan(self, prefix: bytes = b"") -> AsyncIterator[Stored]:
+        """Give every entry whose key begins so."""
+        for key, value in self._lru.items():
+            if key.startswith(prefix):
+                yield Stored(key, value, None)
+
+    async def delete(self, keys: Sequence[bytes]) -> int:
+        """Remove entries and return how many there were."""
+        return sum(self._lru.pop(key) is not None for key in keys)
+
+    async def announce(self, news: bytes) -> None:
+        """Nobody else uses it."""
+
+    async def announced(self) -> bytes | None:
+        """Nobody else uses it."""
+        return None
 
     def status(self) -> StoreStatus:
         """Describe the store."""
@@ -105,6 +135,7 @@ class MemoryStore:
             location="this process",
             entries=len(self._lru),
             bytes=self._lru.cost,
+            evicted=self._lru.evicted,
         )
 
     async def close(self) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from redis import exceptions as errors
@@ -21,10 +21,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from llmctl.cache import keyspace
 from llmctl.cache.address import RedisAddress
 from llmctl.cache.breaker import Breaker
 from llmctl.cache.budget import within
-from llmctl.cache.store import StoreStatus
+from llmctl.cache.keyspace import PREFIX, Room, name_of
+from llmctl.cache.store import Stored, StoreStatus
 from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
 from llmctl.core.tasks import Tasks
@@ -32,7 +34,6 @@ from llmctl.core.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-PREFIX = "llmctl:v1:"
 CLUSTER = (errors.MovedError, errors.ClusterDownError, errors.ClusterCrossSlotError)
 PROBE = PREFIX + "probe"
 """A key that is never set: reading it asks for the same rights as reading answers."""
@@ -48,6 +49,8 @@ START_WAIT_S = 0.05
 CLOSE_WAIT_S = 2.0
 LASTING = ("DENIED", "DB index", "unknown command")
 """How replies begin that stay the same until somebody changes the configuration."""
+ROOM_S = 60.0
+"""How often it is asked for its limits."""
 IDLE_CHECK_S = 5.0
 """How often Redis is looked at while it works, so that ``status`` is true without traffic."""
 
@@ -83,6 +86,8 @@ class RedisStore:
         self._probed = asyncio.Event()
         self._reading = Trouble(log, f"Redis at {address.location}", clock=clock)
         self._writing = Trouble(log, f"writing to Redis at {address.location}", clock=clock)
+        self._room: Room | None = None
+        self._next_room = 0.0
         self._dropped_writes = 0
         self._failed_writes = 0
         self._failed_reads = 0
@@ -101,7 +106,7 @@ class RedisStore:
             return None
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes | None] = loop.create_future()
-        self._waiting.append((_name(key), answer))
+        self._waiting.append((name_of(key), answer))
         if not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._flush)
@@ -121,35 +126,59 @@ class RedisStore:
     async def clear(self) -> int:
         """Remove every key with our prefix, of every proxy; raises LlmctlError if that fails."""
         self._queue.clear()
-        removed = 0
+        with self._explained("the cache was not cleared"):
+            return await keyspace.remove_all(self._client)
+
+    async def scan(self, prefix: bytes = b"") -> AsyncIterator[Stored]:
+        """Give every entry whose key begins so; raises LlmctlError."""
+        with self._explained("the cache cannot be read"):
+            async for stored in keyspace.scan(self._client, prefix):
+                yield stored
+
+    async def delete(self, keys: Sequence[bytes]) -> int:
+        """Remove entries and return how many there were; raises LlmctlError."""
+        with self._explained("nothing was removed"):
+            return await keyspace.remove(self._client, keys)
+
+    async def announce(self, news: bytes) -> None:
+        """Let every proxy on this Redis know; raises LlmctlError."""
+        with self._explained("other proxies were not told"):
+            await self._client.set(keyspace.NEWS, news, ex=keyspace.NEWS_S)
+
+    async def announced(self) -> bytes | None:
+        """Return what was announced last; None where that is nothing, or Redis does not answer."""
+        if self._closing or not self.breaker.closed:
+            return None
         try:
-            names: list[bytes] = []
-            async for name in self._client.scan_iter(match=PREFIX + "*", count=1000):
-                names.append(name)
-                if len(names) == 500:
-                    removed += await self._client.unlink(*names)
-                    names.clear()
-            if names:
-                removed += await self._client.unlink(*names)
+            return (await self._mget([keyspace.NEWS]))[0]
+        except Exception as failure:  # noqa: BLE001 - whatever a broken server makes the client raise
+            self._read_failed(failure)
+            return None
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except (errors.RedisError, OSError) as failure:
-            reason, _ = self._explain(failure)
-            raise LlmctlError(f"the cache was not cleared: {reason}") from None
-        return removed
+            raise LlmctlError(f"{what}: {self._explain(failure)[0]}") from None
 
     def status(self) -> StoreStatus:
         """Describe the store as its last calls left it."""
         # before the first probe has ended there is no trouble yet, and no connection either
         unknown = f"Redis at {self._address.location} has not been reached yet"
         reading = "" if self.breaker.closed else self._reading.detail or unknown
-        detail = reading or self._writing.detail
+        trouble = reading or self._writing.detail
         return StoreStatus(
             kind="redis",
-            healthy=not detail,
-            detail=detail,
+            healthy=not trouble,
+            detail=trouble,
             location=self._address.location,
             dropped_writes=self._dropped_writes,
             failed_writes=self._failed_writes,
             failed_reads=self._failed_reads,
+            evicted=None if self._room is None else self._room.evicted,
+            advice="" if self._room is None else self._room.advice,
+            breaker=self.breaker.state.value,
         )
 
     async def close(self) -> None:
@@ -246,6 +275,20 @@ class RedisStore:
             self.breaker.probe_succeeded()
             self._reading.end()
             self._up.set()
+            await self._look_around()
+
+    async def _look_around(self) -> None:
+        """Now and then ask what the server does when it is full; a user may not be allowed to."""
+        if self._clock.monotonic() < self._next_room:
+            return
+        self._next_room = self._clock.monotonic() + ROOM_S
+        self._probed.set()
+        try:
+            if self._room is None:
+                await keyspace.sweep_earlier(self._client)
+            self._room = await keyspace.room(self._client)
+        except Exception as failure:  # noqa: BLE001 - whatever a broken server makes the client raise
+            log.info("%s", self._explain(failure)[0])
 
     async def _reconnect(self) -> None:
         """Open a few connections anew: those from before the failure are dead or answer late."""
@@ -283,7 +326,7 @@ class RedisStore:
         if ttl_ms <= 0:
             return
         try:
-            await self._client.set(_name(key), value, px=ttl_ms)
+            await self._client.set(name_of(key), value, px=ttl_ms)
         except Exception as failure:  # noqa: BLE001 - whatever a broken server makes the client raise
             # reads have a breaker of their own: a full or read-only Redis still answers them, and
             # one that does not is told of there

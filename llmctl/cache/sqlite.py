@@ -7,11 +7,12 @@ writes go through one thread, everything waiting in one transaction.
 import asyncio
 import logging
 import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from llmctl.cache.file import CacheFile, Put, Touch
-from llmctl.cache.store import StoreStatus
+from llmctl.cache.store import Stored, StoreStatus
 from llmctl.core.batch import BatchThread
 from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
@@ -35,6 +36,10 @@ READ_BUSY_S = 0.02
 SELECT = """SELECT expires, accessed, CASE WHEN length(value) <= ? THEN value END
     FROM entries WHERE key = ?"""
 SELECT_BIG = "SELECT value FROM entries WHERE key = ?"
+SELECT_SOME = """SELECT key, value, accessed FROM entries
+    WHERE key >= ? AND key < ? AND expires > ? ORDER BY key LIMIT ?"""
+SCANNED_AT_ONCE = 100
+AFTER_ALL_KEYS = b"\xff" * 64
 
 
 class SqliteStore:
@@ -108,6 +113,35 @@ class SqliteStore:
             reason = explain(self._path, failure)
             raise LlmctlError(f"the cache was not cleared: {reason}") from failure
 
+    async def scan(self, prefix: bytes = b"") -> AsyncIterator[Stored]:
+        """Give every entry whose key begins so, in the order of their keys; raises LlmctlError."""
+        start, end = prefix, prefix + AFTER_ALL_KEYS
+        while True:
+            try:
+                some = await asyncio.to_thread(self._read_some, start, end)
+            except sqlite3.Error as failure:
+                raise LlmctlError(explain(self._path, failure)) from failure
+            for stored in some:
+                yield stored
+            if len(some) < SCANNED_AT_ONCE:
+                return
+            start = some[-1].key + b"\0"
+
+    async def delete(self, keys: Sequence[bytes]) -> int:
+        """Remove entries and return how many there were; raises LlmctlError."""
+        try:
+            return await asyncio.wrap_future(self._thread.call(partial(self._file.delete, keys)))
+        except sqlite3.Error as failure:
+            reason = explain(self._path, failure)
+            raise LlmctlError(f"nothing was removed: {reason}") from failure
+
+    async def announce(self, news: bytes) -> None:
+        """Everybody who uses the file is on this machine."""
+
+    async def announced(self) -> bytes | None:
+        """Everybody who uses the file is on this machine."""
+        return None
+
     def status(self) -> StoreStatus:
         """Describe the store as its last batch left it."""
         # what could not be read may have been replaced since
@@ -123,6 +157,7 @@ class SqliteStore:
             dropped_writes=self._thread.dropped + self._too_big,
             failed_writes=self._failed_writes,
             failed_reads=self._failed_reads,
+            evicted=self._file.evicted,
         )
 
     async def close(self) -> None:
@@ -179,6 +214,14 @@ class SqliteStore:
         finally:
             connection.close()
         return None if row is None else row[0]
+
+    def _read_some(self, start: bytes, end: bytes) -> list[Stored]:
+        connection = connect(self._path, busy_timeout_s=READ_BUSY_S, read_only=True)
+        try:
+            limits = (start, end, self._clock.now(), SCANNED_AT_ONCE)
+            return list(map(Stored._make, connection.execute(SELECT_SOME, limits)))
+        finally:
+            connection.close()
 
     # -- in the writing thread
 

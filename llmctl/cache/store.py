@@ -16,7 +16,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     kind: str
     healthy: bool
     detail: str = ""
-    """Why it is not healthy, what became of a damaged file, or what to mind; one sentence."""
+    """Why it is not healthy, or what became of a damaged file; one sentence, or empty."""
     location: str = ""
     """File or URL without credentials."""
     entries: int | None = None
@@ -28,6 +28,12 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     """Values that were read and not used: changed, moved, put back, or sealed with another key."""
     evicted: int | None = None
     """Entries that had to make room since the store was made; of Redis, all of the server's."""
+    advice: str = ""
+    """What the operator should mind though it works; one sentence, or empty."""
+    breaker: str = ""
+    """``closed``, ``open`` or ``half-open``, of stores on other machines."""
+    latency_ms: float | None = None
+    """Of the last probe; who probes fills it in."""
 
 
 class Stored(NamedTuple):

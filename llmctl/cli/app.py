@@ -7,9 +7,13 @@ import typer
 from llmctl import __version__
 from llmctl.cli.commands import (
     auth,
+    bench,
+    cache,
     claude,
     completion,
     config,
+    cost,
+    doctor,
     down,
     env,
     health,
@@ -24,6 +28,7 @@ from llmctl.cli.commands import (
     token,
     topics,
     tunnel,
+    ui,
     up,
 )
 
@@ -84,10 +89,15 @@ app.command(
     add_help_option=False,
 )(claude.claude)
 app.command("health", rich_help_panel=REPORTS)(health.health)
+app.command("doctor", rich_help_panel=REPORTS)(doctor.doctor)
+app.command("bench", rich_help_panel=REPORTS)(bench.bench)
 app.command("stats", rich_help_panel=REPORTS)(stats.stats)
+app.command("cost", rich_help_panel=REPORTS)(cost.cost)
+app.command("ui", rich_help_panel=REPORTS)(ui.ui)
 app.add_typer(offer.app, name="offer", rich_help_panel=INSPECT)
 app.add_typer(instance.app, name="instance", rich_help_panel=INSPECT)
 app.add_typer(model.app, name="model", rich_help_panel=INSPECT)
+app.add_typer(cache.app, name="cache", rich_help_panel=INSPECT)
 app.add_typer(config.app, name="config", rich_help_panel=INSPECT)
 app.add_typer(profile.app, name="profile", rich_help_panel=SETUP)
 app.add_typer(auth.app, name="auth", rich_help_panel=SETUP)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmctl.cli import candidates
 from llmctl.config.names import CUSTOMARY, env_name
 
 COMMON = "Common options"
@@ -102,6 +103,7 @@ Name = Annotated[
     typer.Argument(
         metavar="NAME",
         help="Which instance; without it the only one.",
+        autocompletion=candidates.instances,
         show_default=False,
     ),
 ]

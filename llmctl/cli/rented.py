@@ -25,6 +25,7 @@ class Session:
         config: Path | None = None,
         key_file: Path | None = None,
         quiet: bool = False,
+        dry_run: bool = False,
     ) -> None:
         from llmctl.config.load import load
         from llmctl.renting import Renting
@@ -32,6 +33,8 @@ class Session:
         self.loaded = load(flags=flags or {}, environ=os.environ, path=config)
         self.renting = Renting(self.loaded, os.environ, key_file=key_file)
         self._quiet = quiet
+        self._budget_kept = dry_run
+        """What only looks ends nothing."""
 
     def run(self, work: "Callable[[World], Awaitable[T]]") -> T:
         """Do ``work`` with the markets open, steps shown on stderr and Ctrl-C cleaning up."""
@@ -68,7 +71,26 @@ class Session:
 
         with stderr_progress(os.environ, quiet=self._quiet, now=time.monotonic) as progress:
             async with self.renting.world(progress) as world:
+                await self._keep_budget(world)
                 return await work(world)
+
+    async def _keep_budget(self, world: "World") -> None:
+        """Say how a budget is, and end what it no longer covers, once a command."""
+        from llmctl.ops.budget import is_set, read_spend, warnings
+        from llmctl.ops.budget_watch import enforce
+
+        budget = self.loaded.config.budget
+        if self._budget_kept or not is_set(budget):
+            return
+        self._budget_kept = True
+
+        def warn(text: str) -> None:
+            options.say(f"warning: {text}")
+
+        for gone in await enforce(world, self.renting.release_for(world), warn):
+            warn(f"{gone.rental.name} is gone")
+        for text in warnings(read_spend(world.store, budget, world.clock.now())):
+            warn(text)
 
     def rental(self, name: str | None) -> "Rental":
         """Return the rental of that name, or the only one; raises ``NotFound``."""

@@ -50,7 +50,7 @@ def load(
     explicit = path or (Path(named).expanduser() if named else None)
     location = explicit or find_paths(environ).config_file
     given = tomlfile.read(location, known=settings, required=explicit is not None)
-    given |= _customary(environ)
+    given |= from_customary(environ)
     given |= _environment(environ, settings)
     given |= _flags(flags)
     given, password = _redis(given, environ)
@@ -62,7 +62,7 @@ def load(
     return Loaded(config=config, origins=origins, path=location, redis_password=password)
 
 
-def _customary(environ: Mapping[str, str]) -> dict[str, Given]:
+def from_customary(environ: Mapping[str, str]) -> dict[str, Given]:
     """Return what the operators' own variables say; ``OLLAMA_HOST`` is only a default address."""
     given = {
         key: Given(value=environ[name], origin=Origin(kind="customary", where=name))

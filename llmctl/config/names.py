@@ -6,8 +6,10 @@ Plain strings only: the command line imports this before it knows whether it nee
 FLAGS = {
     "backend": "--backend",
     "backend.parallel": "--parallel",
+    "budget.timezone": "--timezone",
     "cache.enabled": "--no-cache",
     "cache.semantic.mode": "--semantic",
+    "cost.compare": "--compare",
     "embedded.gguf": "--gguf",
     "embedded.parallel": "--parallel",
     "model.keep_alive": "--keep-alive",

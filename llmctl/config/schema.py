@@ -105,6 +105,8 @@ class SemanticConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ttl_s: Seconds = 24 * 3600.0
     verify: bool = False
     """Ask the model itself, with one token, whether two questions mean the same."""
+    vectors: Literal["memory", "redis"] = "memory"
+    """``redis``: in its vector sets, where it has them; they lie there unencrypted."""
 
 
 class CacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

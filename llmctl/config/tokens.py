@@ -110,7 +110,8 @@ def _changing(store: TokenStore) -> Iterator[dict[str, str]]:
         )
     store.load_or_create()
     try:
-        with file.with_name(".tokens.lock").open("wb") as lock:
+        path = file.with_name(".tokens.lock")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             digests = store.digests()
             yield digests

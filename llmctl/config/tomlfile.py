@@ -18,6 +18,16 @@ def read(path: Path, *, known: Collection[str], required: bool) -> dict[str, Giv
     Raises ``ConfigError`` for a file that cannot be read, is not TOML, or names settings that do
     not exist.
     """
+    given = found(path, known=known, required=required)
+    for key, entry in given.items():
+        if key not in known:
+            where = entry.origin.where
+            raise ConfigError(f"{where}: there is no setting {key!r}", hint=suggestion(key, known))
+    return given
+
+
+def found(path: Path, *, known: Collection[str], required: bool) -> dict[str, Given]:
+    """Return every entry of the file by key, known or not; raises as ``read`` but for those."""
     text = _text(path, required=required)
     try:
         document = tomllib.loads(text)
@@ -27,8 +37,6 @@ def read(path: Path, *, known: Collection[str], required: bool) -> dict[str, Giv
     for key, value in _entries(document, known):
         line = _line_of(text, key)
         where = f"{path}:{line}" if line else str(path)
-        if key not in known:
-            raise ConfigError(f"{where}: there is no setting {key!r}", hint=suggestion(key, known))
         given[key] = Given(value=value, origin=Origin(kind="file", where=where))
     return given
 

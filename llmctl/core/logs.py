@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
@@ -11,6 +12,8 @@ from typing import TextIO
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Set while a request is being answered; every line of that time carries it."""
 
+ATTRIBUTES = "attributes"
+"""``extra={ATTRIBUTES: {name: value}}`` are fields of their own in a JSON line."""
 MASK = "****"
 _SECRET_LIKE = re.compile(
     r"llmctl_[\w-]{16,}"
@@ -19,6 +22,7 @@ _SECRET_LIKE = re.compile(
     r"|(?i:(?<=bearer )\S+)"
     r"|(?i:(?<=x-api-key: )\S+|(?<=x-api-key=)\S+|(?<='x-api-key': ')[^']+)"
 )
+_NAMED_SECRET = re.compile(r"(?i)KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL")
 _known: set[str] = set()
 
 
@@ -26,6 +30,16 @@ def protect(value: str) -> None:
     """Mask ``value`` in every line from now on; too short a value would mask half the log."""
     if len(value) >= 6:
         _known.add(value)
+
+
+def protect_environment(environ: Mapping[str, str]) -> None:
+    """Mask the values of variables whose names say that they are secret, ours or not.
+
+    For what takes the whole environment along, such as an exception nobody foresaw.
+    """
+    for name, value in environ.items():
+        if _NAMED_SECRET.search(name):
+            protect(value)
 
 
 def redact(text: str) -> str:
@@ -58,7 +72,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line; times are RFC 3339 in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -66,6 +80,8 @@ class JsonFormatter(logging.Formatter):
         }
         if found := getattr(record, "request_id", ""):
             line["request_id"] = found
+        for name, value in getattr(record, ATTRIBUTES, {}).items():
+            line[name] = redact(value) if isinstance(value, str) else value
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from llmctl.core.tunnel import TunnelStatus
+
 
 class BackendState(Struct, frozen=True, kw_only=True):
     """One engine as it was when the proxy started to listen."""
@@ -40,6 +42,24 @@ class ServeBanner(Struct, frozen=True, kw_only=True):
 _SERVING = frozenset({"ok", "degraded"})
 
 
+class LoadedModel(Struct, frozen=True, kw_only=True):
+    """A model in an engine's memory."""
+
+    name: str
+    context_tokens: int | None = None
+    gpu_share: float | None = None
+    """0 to 1: below 1 a part of it runs on the processor; None where the engine does not say."""
+
+
+class EngineFacts(Struct, frozen=True, kw_only=True):
+    """What an engine says of itself beside its models."""
+
+    version: str = ""
+    latency_ms: float | None = None
+    """Of its last short answer."""
+    loaded: tuple[LoadedModel, ...] = ()
+
+
 class PartHealth(Struct, frozen=True, kw_only=True):
     """An engine, the cache or the ledger, as ``/health`` describes it."""
 
@@ -49,6 +69,32 @@ class PartHealth(Struct, frozen=True, kw_only=True):
     detail: str = ""
     """Why it is not healthy; empty otherwise."""
     location: str = ""
+    latency_ms: float | None = None
+    advice: str = ""
+    """What should be minded though it works."""
+    version: str = ""
+    models: list[str] = []
+    loaded: list[LoadedModel] = []
+    in_flight: int | None = None
+    queued: int | None = None
+    cooldown_s: float = 0.0
+    breaker: str = ""
+    """``closed``, ``open`` or ``half-open``, of stores on other machines."""
+    entries: int | None = None
+    bytes: int | None = None
+    waiting: int = 0
+    dropped: int = 0
+
+
+class InstanceHealth(Struct, frozen=True, kw_only=True):
+    """A rented machine as the record knows it; nobody was asked."""
+
+    name: str
+    provider: str
+    instance_id: str | None = None
+    phase: str
+    deadline: float | None = None
+    """Unix time at which its watchdog ends it."""
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -58,9 +104,15 @@ class Health(Struct, frozen=True, kw_only=True):
     """``ok``, ``degraded``, ``down`` or ``draining``."""
     version: str = ""
     uptime_s: float = 0.0
+    auth: bool | None = None
     backends: list[PartHealth] = []
     cache: PartHealth | None = None
+    semantic: PartHealth | None = None
     ledger: PartHealth | None = None
+    tunnels: list[TunnelStatus] = []
+    instances: list[InstanceHealth] = []
+    generations: int = 0
+    streams: int = 0
 
     @property
     def serving(self) -> bool:

@@ -1,5 +1,6 @@
 """Where llmctl keeps its files; ``LLMCTL_HOME`` puts all of them below one directory."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def make_private(directory: Path) -> None:
         except FileExistsError:  # somebody else was quicker
             continue
         missing.chmod(0o700)  # a umask may have taken our own rights away
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file as a whole, mode 0600 whatever the umask.
+
+    Its directory is made as ``make_private`` does. Raises ``OSError``.
+    """
+    make_private(path.parent)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def find_paths(environ: Mapping[str, str]) -> Paths:

@@ -1,5 +1,6 @@
 """A tunnel to an engine, as every room sees it."""
 
+import re
 from enum import StrEnum
 
 from msgspec import Struct
@@ -43,3 +44,11 @@ class TunnelStatus(Struct, frozen=True, kw_only=True):
     def reconnects(self) -> int:
         """How often the connection had to be made again."""
         return max(0, self.connections - 1)
+
+
+def engine_host(name: str) -> str:
+    """Return the host under which the engine of an instance stands in URLs and in the ledger.
+
+    Lower case letters, digits and hyphens of its name; followed by ``.localhost`` there.
+    """
+    return re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-") or "engine"

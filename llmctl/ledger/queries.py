@@ -1,14 +1,13 @@
-"""Reads the ledger: sums by cache outcome, model, backend and tenant, and latencies.
+"""Reads the ledger: sums by cache outcome, model, backend, tenant and time, and latencies.
 
-Blocks for up to half a second per million rows, so callers in an event loop use a thread.
+Blocks for up to a second per million rows, so callers in an event loop use a thread.
 """
 
 import sqlite3
-from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
-from math import ceil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,35 +15,9 @@ from msgspec import Struct
 
 from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.sqlitefile import connect, explain
-from llmctl.core.usage import ANSWERED, CacheOutcome
-from llmctl.ledger.schema import MIGRATIONS, step_ms
-
-
-class Percentiles(Struct, frozen=True, kw_only=True):
-    """Latencies in milliseconds, each within 1 % of the true one."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
-class Totals(Struct, frozen=True, kw_only=True):
-    """Sums over some requests."""
-
-    requests: int = 0
-    errors: int = 0
-    cache: dict[str, int] = {}
-    """Requests by ``CacheOutcome``; all of them are there."""
-    hit_ratio: float | None = None
-    """Answers from the cache ÷ requests that looked there; None where none did.
-
-    An answer that was shared with a request in flight is one that looked and was not a hit.
-    """
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    first_token_ms: Percentiles | None = None
-    """None where no request sent content."""
+from llmctl.ledger.periods import By, bounds
+from llmctl.ledger.schema import GENERATION_MS, MIGRATIONS
+from llmctl.ledger.totals import Outcome, Tally, Totals
 
 
 class LedgerSummary(Struct, frozen=True, kw_only=True):
@@ -64,8 +37,30 @@ class LedgerSummary(Struct, frozen=True, kw_only=True):
     by_tenant: dict[str, Totals]
 
 
+class Period(Struct, frozen=True, kw_only=True):
+    """The requests of one hour, day or month, as far as they are in the range asked for."""
+
+    start: float
+    """Seconds since the epoch, UTC."""
+    end: float
+    total: Totals
+    errors: dict[str, int]
+    """Failed requests by Anthropic error type, most frequent first."""
+
+
+class LedgerSeries(Struct, frozen=True, kw_only=True):
+    """The requests of a range by time, oldest first; periods without any are left out."""
+
+    since: float | None
+    until: float | None
+    by: By
+    total: Totals
+    errors: dict[str, int]
+    periods: list[Period]
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the ledger for reading, beside a running ``serve``.
+    """Open the ledger for reading, beside a running ``serve``; older schemas are read as well.
 
     Raises NotFound where no ledger has been begun, LlmctlError where it cannot be read.
     """
@@ -92,43 +87,84 @@ def summary(
 
     Raises LlmctlError where the file cannot be read.
     """
-    try:
-        kinds = connection.execute(_KINDS).fetchall()
-        groups = _groups(connection, since, until)
-    except sqlite3.Error as failure:
-        raise LlmctlError(f"the ledger cannot be read: {failure}") from failure
-    by_kind: dict[int, list[_Group]] = defaultdict(list)
-    for group in groups:
-        by_kind[group.kind].append(group)
-    used = [_Kind(*kind) for kind in kinds if kind[0] in by_kind]
+    with _readable():
+        kinds = _kinds(connection)
+        tallies: dict[int, Tally] = defaultdict(Tally)
+        for kind, *row in _latencies(connection, since, until):
+            tallies[kind].add(kinds[kind].outcome, tuple(row))
+    used = {number: kinds[number] for number in tallies}
+    total = _merged(tallies.values())
     return LedgerSummary(
         since=since,
         until=until,
-        total=_totals(used, by_kind),
-        errors=_errors(used, by_kind),
-        by_cache=_split(used, by_kind, [kind.cache for kind in used]),
-        by_model=_split(used, by_kind, [kind.model_used or kind.model_asked for kind in used]),
-        by_backend=_split(used, by_kind, [kind.backend for kind in used]),
-        by_tenant=_split(used, by_kind, [kind.tenant for kind in used]),
+        total=total.totals(),
+        errors=dict(total.errors.most_common()),
+        by_cache=_split(used, tallies, lambda kind: kind.cache),
+        by_model=_split(used, tallies, lambda kind: kind.model_used or kind.model_asked),
+        by_backend=_split(used, tallies, lambda kind: kind.backend),
+        by_tenant=_split(used, tallies, lambda kind: kind.tenant),
+    )
+
+
+def series(
+    connection: sqlite3.Connection,
+    since: float | None = None,
+    until: float | None = None,
+    *,
+    by: By,
+    zone: tzinfo | None = UTC,
+) -> LedgerSeries:
+    """Sum up by hour, day or month of ``zone`` (None: this machine's), with latencies.
+
+    Raises LlmctlError where the file cannot be read.
+    """
+    tallies: dict[tuple[float, float], Tally] = defaultdict(Tally)
+    with _readable():
+        kinds = _kinds(connection)
+        classes = _Classes(kinds)
+        statement = _statement(connection, "requests_at", f"{classes.sql}, first_token_step")
+        for begin, end in _spans(connection, since, until, by=by, zone=zone):
+            tally = tallies[bounds(begin, by, zone)]
+            for name, *row in connection.execute(statement, (classes.table, begin, end)):
+                tally.add(classes.outcomes[name], tuple(row))
+    whole = _merged(tallies.values())
+    return LedgerSeries(
+        since=since,
+        until=until,
+        by=by,
+        total=whole.totals(),
+        errors=dict(whole.errors.most_common()),
+        periods=[_period(start, end, tally) for (start, end), tally in tallies.items()],
     )
 
 
 def _check_version(path: Path, connection: sqlite3.Connection) -> None:
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = _version(connection)
     except sqlite3.Error as failure:
         raise LlmctlError(f"the ledger cannot be read: {explain(path, failure)}") from failure
-    if version != len(MIGRATIONS):
+    if version not in GENERATION_MS:
         raise LlmctlError(
             f"the ledger at {path} has schema {version}, this llmctl reads {len(MIGRATIONS)}",
             hint="use the llmctl that writes it",
         )
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as failure:
+        raise LlmctlError(f"the ledger cannot be read: {failure}") from failure
+
+
 class _Kind(NamedTuple):
     """One row of ``kinds``, as far as it is reported."""
 
-    kind: int
     tenant: str
     model_asked: str
     model_used: str
@@ -138,41 +174,44 @@ class _Kind(NamedTuple):
     error: str
 
     @property
-    def failed(self) -> bool:
-        return bool(self.error) or self.status >= 400
+    def outcome(self) -> Outcome:
+        return Outcome(self.cache, self.status, self.error)
 
 
-class _Group(NamedTuple):
-    """Requests of one kind with the same time to first token, within 2 %."""
+def _kinds(connection: sqlite3.Connection) -> dict[int, _Kind]:
+    rows = connection.execute(
+        "SELECT kind, tenant, model_asked, model_used, backend, cache, status, error FROM kinds"
+    )
+    return {number: _Kind(*row) for number, *row in rows}
 
-    kind: int
-    first_token_step: int | None
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_prompt_tokens: int
-
-
-_KINDS = "SELECT kind, tenant, model_asked, model_used, backend, cache, status, error FROM kinds"
 
 # A range with more than this share of all rows is read from the index that needs no sorting.
 _WIDE = 1 / 8
+# Seconds from the epoch, either way, beyond which nothing arrives.
+_EVER = 1e12
 
 
-def _groups(
+def _latencies(
     connection: sqlite3.Connection, since: float | None, until: float | None
-) -> list[_Group]:
-    bounds = [("at >= ?", since), ("at < ?", until)]
-    given = [(text, value) for text, value in bounds if value is not None]
-    where = f"WHERE {' AND '.join(text for text, _ in given)}" if given else ""
-    index = "requests_kind" if _is_wide(connection, since, until) else "requests_at"
-    rows = connection.execute(
-        f"""SELECT kind, first_token_step, count(*), sum(prompt_tokens), sum(completion_tokens),
-            sum(cached_prompt_tokens) FROM requests INDEXED BY {index} {where}
-            GROUP BY kind, first_token_step""",  # noqa: S608 - our own text
-        [value for _, value in given],
-    )
-    return [_Group(*row) for row in rows]
+) -> sqlite3.Cursor:
+    """Return sums by kind and first-token step."""
+    wide = _is_wide(connection, since, until)
+    index = "requests_kind" if wide else "requests_at"
+    statement = _statement(connection, index, "kind, first_token_step")
+    return connection.execute(statement, _range(since, until))
+
+
+def _range(since: float | None, until: float | None) -> tuple[float, float]:
+    """Return bounds in place of those not given, beyond every arrival."""
+    return (-_EVER if since is None else since, _EVER if until is None else until)
+
+
+def _statement(connection: sqlite3.Connection, index: str, groups: str) -> str:
+    """Return the query of sums in a range of times, whose bounds are its last two parameters."""
+    generation_ms = GENERATION_MS[_version(connection)]
+    return f"""SELECT {groups}, count(*), sum(prompt_tokens), sum(completion_tokens),
+        sum(cached_prompt_tokens), sum({generation_ms}) FROM requests INDEXED BY {index}
+        WHERE at >= ? AND at < ? GROUP BY {groups}"""  # noqa: S608 - our own text
 
 
 def _is_wide(connection: sqlite3.Connection, since: float | None, until: float | None) -> bool:
@@ -186,68 +225,72 @@ def _is_wide(connection: sqlite3.Connection, since: float | None, until: float |
     return bool(end[0] - begin > last * _WIDE)
 
 
+def _merged(tallies: Iterable[Tally]) -> Tally:
+    merged = Tally()
+    for tally in tallies:
+        merged.merge(tally)
+    return merged
+
+
 def _split(
-    kinds: Sequence[_Kind], by_kind: Mapping[int, list[_Group]], names: Sequence[str]
+    kinds: Mapping[int, _Kind], tallies: Mapping[int, Tally], name_of: Callable[[_Kind], str]
 ) -> dict[str, Totals]:
     """Sum up the kinds of each name, those with most requests first."""
-    parts: dict[str, list[_Kind]] = defaultdict(list)
-    for kind, name in zip(kinds, names, strict=True):
-        parts[name].append(kind)
-    totals = {name: _totals(part, by_kind) for name, part in parts.items()}
+    parts: dict[str, Tally] = defaultdict(Tally)
+    for number, kind in kinds.items():
+        parts[name_of(kind)].merge(tallies[number])
+    totals = {name: part.totals() for name, part in parts.items()}
     return dict(sorted(totals.items(), key=lambda item: (-item[1].requests, item[0])))
 
 
-def _totals(kinds: Iterable[_Kind], by_kind: Mapping[int, list[_Group]]) -> Totals:
-    cache = dict.fromkeys((outcome.value for outcome in CacheOutcome), 0)
-    steps: dict[int, int] = defaultdict(int)
-    failed = prompt = completion = cached = 0
-    for kind in kinds:
-        requests = 0
-        for group in by_kind[kind.kind]:
-            requests += group.requests
-            prompt += group.prompt_tokens
-            completion += group.completion_tokens
-            cached += group.cached_prompt_tokens
-            if group.first_token_step is not None:
-                steps[group.first_token_step] += group.requests
-        cache[kind.cache] = cache.get(kind.cache, 0) + requests
-        failed += requests if kind.failed else 0
-    return Totals(
-        requests=sum(cache.values()),
-        errors=failed,
-        cache=cache,
-        hit_ratio=_hit_ratio(cache),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_prompt_tokens=cached,
-        first_token_ms=_percentiles(steps),
-    )
+# -- periods
 
 
-def _errors(kinds: Iterable[_Kind], by_kind: Mapping[int, list[_Group]]) -> dict[str, int]:
-    errors: Counter[str] = Counter()
-    for kind in kinds:
-        if kind.failed:
-            name = kind.error or f"status {kind.status}"
-            errors[name] += sum(group.requests for group in by_kind[kind.kind])
-    return dict(errors.most_common())
+def _spans(
+    connection: sqlite3.Connection,
+    since: float | None,
+    until: float | None,
+    *,
+    by: By,
+    zone: tzinfo | None,
+) -> Iterator[tuple[float, float]]:
+    """Yield ranges that have requests, each within one period; oldest first.
+
+    Of a month its days: SQLite sorts what it groups, and many small heaps are sorted sooner.
+    """
+    begin, stop = _range(since, until)
+    at = _first_at(connection, begin)
+    while at is not None and at < stop:
+        start, end = bounds(at, "hour" if by == "hour" else "day", zone)
+        yield max(start, begin), min(end, stop)
+        at = _first_at(connection, end)
 
 
-def _hit_ratio(cache: Mapping[str, int]) -> float | None:
-    answered = sum(cache[outcome] for outcome in ANSWERED)
-    looked = answered + cache[CacheOutcome.MISS] + cache[CacheOutcome.SHARED]
-    return answered / looked if looked else None
+def _first_at(connection: sqlite3.Connection, since: float) -> float | None:
+    found: tuple[float | None] = connection.execute(
+        "SELECT min(at) FROM requests WHERE at >= ?", [since]
+    ).fetchone()
+    return found[0]
 
 
-def _percentiles(steps: Mapping[int, int]) -> Percentiles | None:
-    """Return nearest-rank percentiles of a histogram."""
-    if not steps:
-        return None
-    ordered = sorted(steps)
-    reached = list(accumulate(steps[step] for step in ordered))
+def _period(start: float, end: float, tally: Tally) -> Period:
+    errors = dict(tally.errors.most_common())
+    return Period(start=start, end=end, total=tally.totals(), errors=errors)
 
-    def at(share: float) -> float:
-        position = bisect_left(reached, ceil(share * reached[-1]))
-        return round(step_ms(ordered[position]), 3)
 
-    return Percentiles(p50=at(0.50), p95=at(0.95), p99=at(0.99))
+class _Classes:
+    """Folds kinds that ended alike into one while SQLite groups: tenants and models multiply kinds.
+
+    The table holds two bytes for each kind, which SQLite cuts out by position. A join takes longer.
+    """
+
+    sql = "substr(?1, 2 * kind + 1, 2)"
+
+    def __init__(self, kinds: Mapping[int, _Kind]) -> None:
+        names: dict[Outcome, bytes] = {}
+        table = bytearray(2 * (max(kinds, default=0) + 1))
+        for number, kind in kinds.items():
+            name = names.setdefault(kind.outcome, len(names).to_bytes(2))
+            table[2 * number : 2 * number + 2] = name
+        self.table = bytes(table)
+        self.outcomes = {name: outcome for outcome, name in names.items()}

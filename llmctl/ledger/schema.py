@@ -45,7 +45,25 @@ MIGRATIONS: tuple[Migration, ...] = (
                 cached_prompt_tokens, first_token_ms, total_ms, request_id, at
             FROM requests JOIN kinds USING (kind) ORDER BY id""",
     ),
+    (
+        # computed when it is read, kept in the indexes only: old rows have it without being touched
+        """ALTER TABLE requests ADD COLUMN generation_ms INTEGER
+            GENERATED ALWAYS AS (CAST(total_ms - first_token_ms AS INTEGER)) VIRTUAL""",
+        "DROP INDEX requests_kind",
+        """CREATE INDEX requests_kind ON requests (kind, first_token_step, at, prompt_tokens,
+            completion_tokens, cached_prompt_tokens, generation_ms)""",
+        # a period after the other, without visiting the table
+        "DROP INDEX requests_at",
+        """CREATE INDEX requests_at ON requests (at, kind, first_token_step, prompt_tokens,
+            completion_tokens, cached_prompt_tokens, generation_ms)""",
+    ),
 )
+
+GENERATION_MS = {
+    1: "CAST(total_ms - first_token_ms AS INTEGER)",
+    2: "generation_ms",
+}
+"""From the first token to the end, in the terms of each version that can be read."""
 
 STEPS_PER_E = 50
 """Latencies are counted in steps of 2 %, equal on a logarithmic scale."""

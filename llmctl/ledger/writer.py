@@ -51,6 +51,8 @@ class LedgerStatus(Struct, frozen=True, kw_only=True):
     written: int = 0
     waiting: int = 0
     dropped: int = 0
+    latency_ms: float | None = None
+    """Until all that waited was written; who probes fills it in."""
 
 
 class LedgerWriter:

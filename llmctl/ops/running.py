@@ -1,9 +1,9 @@
 """The running proxy as other commands see it: where it is, its token, and what it says."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import httpx
 import msgspec
 from msgspec import Struct
 
@@ -16,6 +16,8 @@ from llmctl.ops.env import CLIENT_FAMILIES, DEFAULT_CONTEXT, Served
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import httpx
 
 _ANSWER_S = 5.0
 
@@ -49,6 +51,11 @@ def find_address(loaded: Loaded, environ: Mapping[str, str], *, url: str | None 
     return Address(url=addresses.reachable(serve.listen, serve.port), source=named)
 
 
+def is_here(address: Address) -> bool:
+    """Tell whether an address is of this machine."""
+    return addresses.is_local(addresses.host_of(address.url))
+
+
 def find_token(address: Address, environ: Mapping[str, str]) -> Secret | None:
     """Return the token to send, or None where there is none.
 
@@ -60,7 +67,7 @@ def find_token(address: Address, environ: Mapping[str, str]) -> Secret | None:
     beside = environ.get("ANTHROPIC_AUTH_TOKEN", "").strip()
     if override is None and beside and address.source == "ANTHROPIC_BASE_URL":
         return Secret(beside)
-    if override is None and not addresses.is_local(addresses.host_of(address.url)):
+    if override is None and not is_here(address):
         return None
     return TokenStore(find_paths(environ).data, override=override).client_token()
 
@@ -84,12 +91,14 @@ class RunningProxy:
         address: Address,
         token: Secret | None,
         *,
-        transport: httpx.BaseTransport | None = None,
+        transport: "httpx.BaseTransport | None" = None,
     ) -> None:
+        import httpx  # 0.1 s, which commands that find what they need in a file do not pay
+
         self._address = address
         self.url = address.url
         self._has_token = token is not None
-        local = addresses.is_local(addresses.host_of(address.url))
+        local = is_here(address)
         self._client = httpx.Client(
             headers={"x-api-key": token.reveal()} if token else {},
             timeout=_ANSWER_S,
@@ -111,21 +120,58 @@ class RunningProxy:
 
     def get(self, path: str) -> Answer:
         """Fetch one path; raises ``NoAnswer`` where nothing answers, ``AuthError`` on a 401."""
-        address = self._address
-        try:
-            response = self._client.get(address.url + path)
-        except (httpx.TransportError, httpx.InvalidURL) as failure:
-            raise NoAnswer(
-                f"no proxy answers at {address}: {_reason(failure)}",
-                hint="llmctl serve",
-            ) from failure
-        if response.status_code == 401:
+        return self._permitted(self.knock(path))
+
+    def post(self, path: str) -> Answer:
+        """Post nothing to one path; raises what ``get`` does."""
+        return self._permitted(self.knock(path, method="POST"))
+
+    def _permitted(self, answer: Answer) -> Answer:
+        if answer.status == 401:
             sent = "refused our token" if self._has_token else "asks for a token and there is none"
             raise AuthError(
-                f"the proxy at {address.url} {sent}",
+                f"the proxy at {self.url} {sent}",
                 hint="run this as the user who runs llmctl serve, or set LLMCTL_AUTH_TOKEN",
             )
+        return answer
+
+    def knock(self, path: str, *, method: str = "GET") -> Answer:
+        """Ask for one path, whatever its status; raises ``NoAnswer``."""
+        import httpx
+
+        try:
+            response = self._client.request(method, self._address.url + path)
+        except (httpx.TransportError, httpx.InvalidURL) as failure:
+            raise NoAnswer(
+                f"no proxy answers at {self._address}: {_reason(failure)}", hint="llmctl serve"
+            ) from failure
         return Answer(status=response.status_code, body=response.content)
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, body: object, *, headers: Mapping[str, str], within_s: float
+    ) -> Iterator[Iterator[str]]:
+        """POST ``body`` as JSON and give the lines of the answer as they come.
+
+        ``within_s`` bounds each silence. Raises ``NoAnswer``, and ``BackendError`` with the proxy's
+        words for any status but 200.
+        """
+        import httpx
+
+        sent = {"content-type": "application/json", **headers}
+        content = msgspec.json.encode(body)
+        try:
+            with self._client.stream(
+                "POST", self.url + path, content=content, headers=sent, timeout=within_s
+            ) as response:
+                if response.status_code != 200:
+                    said = _refusal(response.read()) or f"status {response.status_code}"
+                    raise BackendError(f"the proxy at {self.url} refused {path}: {said}")
+                yield response.iter_lines()
+        except (httpx.TransportError, httpx.InvalidURL) as failure:
+            raise NoAnswer(
+                f"the proxy at {self._address} broke off: {_reason(failure)}", hint="llmctl serve"
+            ) from failure
 
     def decode(self, answer: Answer, path: str, shape: Any, *, hint: str | None = None) -> Any:
         """Read an answer as ``shape``, which must have required fields.

@@ -17,7 +17,7 @@ from llmctl.core.errors import ConfigError
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.errors import overloaded
 from llmctl.proxy.app import App
-from llmctl.proxy.server import Front
+from llmctl.proxy.server import Front, check_parser, connections_for, most_descriptors
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,12 @@ async def serve(
 ) -> None:
     """Serve until a signal comes; ``ready`` is told the port once connections are accepted.
 
-    Raises ``ConfigError`` when the address cannot be bound.
+    Raises ``ConfigError`` when the address cannot be bound, and for an aiohttp that is not safe.
     """
     pipeline = app.pipeline
-    front = Front(app.handle, header_s=config.header_s)
+    check_parser()
+    room = connections_for(most_descriptors())
+    front = Front(app.handle, header_s=config.header_s, max_connections=room)
     stop = Stop()
     server = await _bind(front, config.listen, config.port)
     try:

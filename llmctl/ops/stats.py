@@ -1,35 +1,82 @@
-"""Totals of the usage record: from the running proxy, else straight from its file."""
+"""Totals of the usage record: from its file, or from a proxy elsewhere."""
 
-from contextlib import closing
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, tzinfo
 from pathlib import Path
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from llmctl.core.errors import ConfigError, NotFound
 from llmctl.ledger import queries
-from llmctl.ledger.queries import LedgerSummary
+from llmctl.ledger.periods import By
+from llmctl.ledger.queries import LedgerSeries, LedgerSummary
 from llmctl.ops.running import NoAnswer, RunningProxy
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """A summary and where it is from."""
+class Query(Struct, frozen=True, kw_only=True):
+    """Which requests, and how to divide them."""
 
-    summary: LedgerSummary
+    since: float | None = None
+    """Epoch seconds; None is the beginning."""
+    until: float | None = None
+    by: By | None = None
+    """None sums up by model, backend and tenant."""
+    zone: tzinfo | None = UTC
+    """Where days begin at midnight; None is here."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What was asked for and where it is from."""
+
+    answer: LedgerSummary | LedgerSeries
     source: str
     """URL of the proxy, or path of the file."""
 
 
-def collect(proxy: RunningProxy, ledger: Path, *, since: float | None) -> Report:
-    """Return the totals of requests since ``since`` (epoch seconds), None for all of them.
+def collect(
+    query: Query,
+    *,
+    ledger: Path,
+    connect: Callable[[], AbstractContextManager[RunningProxy]],
+    elsewhere: bool,
+) -> Report:
+    """Answer ``query`` from the file; from the proxy if it is ``elsewhere`` or there is no file.
 
-    Where no proxy answers the file is read; raises ``NoAnswer`` where there is none either,
-    ``BackendError`` for what the proxy refuses, ``AuthError`` for a refused token.
+    Raises ``NotFound`` where there is neither, ``BackendError`` for what the proxy refuses,
+    ``AuthError`` for a refused token, ``ConfigError`` for days of a zone the proxy does not know.
     """
-    path = "/stats" if since is None else f"/stats?since={since}"
+    if ledger.exists() and not elsewhere:
+        with closing(queries.open_read_only(ledger)) as connection:
+            return Report(answer=_read(connection, query), source=str(ledger))
+    if query.zone is not UTC:
+        raise ConfigError(
+            "a proxy counts days in UTC only",
+            hint="--timezone UTC",
+        )
     try:
-        summary = proxy.decode(proxy.get(path), path, LedgerSummary)
-        return Report(summary=summary, source=proxy.url)
-    except NoAnswer:
-        if not ledger.exists():
+        with connect() as proxy:
+            return Report(answer=_ask(proxy, query), source=proxy.url)
+    except NoAnswer as silence:
+        if elsewhere:
             raise
-    with closing(queries.open_read_only(ledger)) as connection:
-        return Report(summary=queries.summary(connection, since), source=str(ledger))
+        text = f"there is no ledger at {ledger}, and {silence.message}"
+        raise NotFound(text, hint="`llmctl serve` begins one with its first request") from silence
+
+
+def _read(connection: sqlite3.Connection, query: Query) -> LedgerSummary | LedgerSeries:
+    since, until = query.since, query.until
+    if query.by is None:
+        return queries.summary(connection, since, until)
+    return queries.series(connection, since, until, by=query.by, zone=query.zone)
+
+
+def _ask(proxy: RunningProxy, query: Query) -> LedgerSummary | LedgerSeries:
+    given = {"since": query.since, "until": query.until, "by": query.by}
+    words = urlencode({name: value for name, value in given.items() if value is not None})
+    path = f"/stats?{words}" if words else "/stats"
+    shape = LedgerSummary if query.by is None else LedgerSeries
+    found: LedgerSummary | LedgerSeries = proxy.decode(proxy.get(path), path, shape)
+    return found

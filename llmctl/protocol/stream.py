@@ -85,6 +85,15 @@ class Composer:
             return False
         return self._end.stop_reason != "max_tokens" and self._blocks.begun
 
+    @property
+    def tokens(self) -> int:
+        """Tokens said so far, as well as can be told without the engine's own count.
+
+        Engines send a token a chunk, or several, which then are no longer than six bytes on
+        average.
+        """
+        return max(self._pieces, self._bytes_said() // 6)
+
     def feed(self, chunks: Iterable[EngineChunk]) -> list[Event]:
         """Return the events of what the engine said now."""
         events: list[Event] = []
@@ -247,9 +256,8 @@ class Composer:
         cached = min(done.cached_prompt_tokens or 0, prompt)
         output = done.completion_tokens
         if output is None:
-            # Nobody has counted, as when a stop sequence cut the engine off. Engines send a token
-            # a chunk, or several, which then are no longer than six bytes on average.
-            output = max(self._pieces, self._bytes_said() // 6)
+            # nobody has counted, as when a stop sequence cut the engine off
+            output = self.tokens
         return TokenUsage(
             input_tokens=prompt - cached, output_tokens=output, cache_read_input_tokens=cached
         )

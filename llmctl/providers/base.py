@@ -6,6 +6,7 @@ failure means. An answer that cannot be read in full raises ``ProviderError``, n
 
 from typing import Protocol, runtime_checkable
 
+from llmctl.core.billing import Bill
 from llmctl.core.rental import Account, Created, Instance, Offer, OfferWish, Order, ProviderName
 
 
@@ -73,4 +74,17 @@ class SupportsStop(Protocol):
 
     async def start(self, instance_id: str) -> None:
         """Start again; raises ``NoCapacity`` when its GPU is taken, with nothing left queued."""
+        ...
+
+
+@runtime_checkable
+class SupportsBilling(Protocol):
+    """Markets that show what they charged."""
+
+    async def bill(self, since: float, until: float) -> Bill:
+        """Return what was charged for instances between two moments (Unix time); reads only.
+
+        Everything on the account, instances that are gone included. Charges may begin before and
+        end after the range, and come late: what is missing is not known yet, and not free.
+        """
         ...

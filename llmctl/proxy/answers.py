@@ -5,20 +5,18 @@ canonical key of what the body means.
 """
 
 import logging
-import struct
 
 import msgspec
 
+from llmctl.cache.entries import EntryStore
+from llmctl.cache.entry import Entry, EntryMeta, describe
 from llmctl.cache.memory import Lru
-from llmctl.cache.store import Store
 from llmctl.core.clock import Clock
 from llmctl.protocol.anthropic import dump_message, load_message
 from llmctl.protocol.message import Replay
 
 log = logging.getLogger(__name__)
 
-_FORMAT = b"\x01"
-_HEADER = struct.Struct(">cd")
 _RAW_KEYS = 20_000
 _ENTRY_OVERHEAD = 400
 
@@ -35,15 +33,16 @@ class Shortcut(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answers:
-    """The response cache as the proxy sees it."""
+    """The response cache as the proxy sees it; lets go of everything when anybody forgets."""
 
-    def __init__(self, store: Store, *, memory_bytes: int, ttl_s: float, clock: Clock) -> None:
+    def __init__(self, store: EntryStore, *, memory_bytes: int, ttl_s: float, clock: Clock) -> None:
         self.store = store
         self.ttl_s = ttl_s
         """How long an answer is kept."""
         self._clock = clock
         self._hot: Lru[bytes, Replay] = Lru(max_cost=memory_bytes, clock=clock)
         self._raw: Lru[bytes, Shortcut] = Lru(max_cost=_RAW_KEYS, clock=clock)
+        store.on_forgotten.append(self.let_go)
 
     def shortcut(self, raw_key: bytes) -> Shortcut | None:
         """Return what an identical body was, if it was seen."""
@@ -62,38 +61,41 @@ class Answers:
         replay = self.hot(key)
         if replay is not None:
             return replay
-        value = await self.store.get(key)
-        if value is None:
+        entry = await self.store.get(key)
+        if entry is None:
             # Perhaps it was finished while the store was asked.
             return self.hot(key)
-        return self._admit(key, value)
+        return self._admit(key, entry)
 
-    def put(self, key: bytes, replay: Replay) -> None:
+    def put(self, key: bytes, replay: Replay, about: EntryMeta) -> None:
         """Keep a finished answer, unless a store cannot hold what a model wrote in it."""
+        now = self._clock.now()
         try:
-            value = _HEADER.pack(_FORMAT, self._clock.now()) + dump_message(replay.message)
+            described, body = describe(about), dump_message(replay.message)
         except (OverflowError, RecursionError, UnicodeEncodeError) as failure:
             log.info("an answer is not kept: %s", failure)
             return
-        self.store.put(key, value, ttl_s=self.ttl_s)
+        expires = now + self.ttl_s
+        self.store.put(key, Entry(created=now, expires=expires, described=described, body=body))
         self._keep(key, replay, self.ttl_s)
+
+    def let_go(self) -> None:
+        """Forget what is in memory, but not what the store holds."""
+        self._hot.clear()
+        self._raw.clear()
 
     async def clear(self) -> int:
         """Forget everything; returns how many entries the store held."""
-        self._hot.clear()
-        self._raw.clear()
         return await self.store.clear()
 
-    def _admit(self, key: bytes, value: bytes) -> Replay | None:
+    def _admit(self, key: bytes, entry: Entry) -> Replay | None:
         try:
-            form, stored_at = _HEADER.unpack_from(value)
-            if form != _FORMAT:
-                return None
-            replay = Replay(load_message(value[_HEADER.size :]))
-        except (struct.error, msgspec.MsgspecError, ValueError, RecursionError):
+            replay = Replay(load_message(entry.body))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         # Clocks of several machines differ: nothing lives longer than it would from now on.
-        left_s = min(stored_at - self._clock.now(), 0.0) + self.ttl_s
+        now = self._clock.now()
+        left_s = min(min(entry.created - now, 0.0) + self.ttl_s, entry.expires - now)
         if not left_s > 0:
             return None
         self._keep(key, replay, left_s)

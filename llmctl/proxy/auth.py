@@ -39,14 +39,22 @@ class Authenticator:
         """Return the tenant; raises ``ApiError`` 401, later and later for a peer that guesses."""
         if self._tenants is None:
             return OPEN_TENANT
-        for token in _tokens(request):
-            tenant = self._tenants.get(sha256(token).hexdigest())
+        for digest in digests(request):
+            tenant = self.tenant_of(digest)
             if tenant is not None:
                 return tenant
-        await asyncio.sleep(self._penalty(request.remote or ""))
+        await self.delay(request)
         raise ApiError(
             401, "invalid token: send the one `llmctl env` prints as x-api-key or Bearer"
         )
+
+    def tenant_of(self, digest: str) -> str | None:
+        """Return whose token has this SHA-256 hex digest, now; without authentication anybody's."""
+        return OPEN_TENANT if self._tenants is None else self._tenants.get(digest)
+
+    async def delay(self, request: web.BaseRequest) -> None:
+        """Count a failure against the peer, and wait as long as its failures ask for."""
+        await asyncio.sleep(self._penalty(request.remote or ""))
 
     def _penalty(self, peer: str) -> float:
         now = self._clock.monotonic()
@@ -57,6 +65,16 @@ class Authenticator:
         if len(self._failures) > MAX_PEERS:
             self._failures.popitem(last=False)
         return min(max(count + 1 - FREE_FAILURES, 0) * 0.1, MAX_DELAY_S)
+
+
+def digest_of(token: bytes) -> str:
+    """Return what is known of a token."""
+    return sha256(token).hexdigest()
+
+
+def digests(request: web.BaseRequest) -> list[str]:
+    """Return the digests of the tokens in a request's headers."""
+    return [digest_of(token) for token in _tokens(request)]
 
 
 def _tokens(request: web.BaseRequest) -> list[bytes]:

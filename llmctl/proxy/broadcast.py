@@ -181,6 +181,11 @@ class Generation:
         """Whether the answer is whole and good enough to be given again."""
         return self.message is not None and self._composer.complete
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer so far; the engine's own count once it has ended."""
+        return self._composer.tokens if self.message is None else self.message.usage.output_tokens
+
     def start(self, tasks: Tasks) -> None:
         """Begin; needs at least one listener to stay alive."""
         self._task = tasks.start(self._run(), name="generation")

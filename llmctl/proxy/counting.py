@@ -13,7 +13,7 @@ import msgspec
 
 from llmctl.backend.base import Engine
 from llmctl.backend.pool import Route
-from llmctl.core.paths import make_private
+from llmctl.core.paths import write_private
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import EngineModel
@@ -64,11 +64,8 @@ class TokenCounts:
 
     def save(self) -> None:
         """Write down what was learned from the engines' own counts, for the next run."""
-        partial = self._learned.with_suffix(".partial")
         try:
-            make_private(self._learned.parent)
-            partial.write_bytes(msgspec.json.encode(self.counter.export_state()))
-            partial.replace(self._learned)
+            write_private(self._learned, msgspec.json.encode(self.counter.export_state()))
         except OSError as failure:
             log.info("token counts are not kept in %s: %s", self._learned, failure.strerror)
 

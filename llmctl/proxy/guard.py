@@ -11,6 +11,8 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 
 from llmctl.protocol.errors import ApiError
 
+PAGE = "/ui/"
+"""Paths of the page for people."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _ALLOWED_FETCH_SITES = frozenset({"none", "same-origin"})
 
@@ -34,12 +36,22 @@ class Guard:
             raise ApiError(400, "this is not a proxy for other hosts; use a path as request target")
         headers = request.headers
         self._check_host(headers.getall("Host", ()))
-        if "Origin" in headers and headers["Origin"].lower() not in self._origins:
+        if "Origin" in headers and not self._is_allowed(headers["Origin"].lower(), request):
             raise ApiError(403, f"origin {headers['Origin'][:200]!r} is not allowed")
         if headers.get("Sec-Fetch-Site", "none") not in _ALLOWED_FETCH_SITES:
             raise ApiError(403, "cross-site requests from a browser are not allowed")
         if "Upgrade" in headers:
             raise ApiError(426, "protocol upgrades are not offered; use HTTP/1.1")
+
+    def _is_allowed(self, origin: str, request: web.BaseRequest) -> bool:
+        """Tell whether a page may call: those of ``allowed_origins``, and our own its own paths.
+
+        The host is one of ours by now, so that the page came from here as well.
+        """
+        if origin in self._origins:
+            return True
+        host = request.headers["Host"].lower()
+        return request.path.startswith(PAGE) and origin in {f"http://{host}", f"https://{host}"}
 
     def _check_host(self, values: Iterable[str]) -> None:
         hosts = list(values)

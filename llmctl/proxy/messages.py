@@ -6,6 +6,7 @@ failures that show before that get a proper HTTP status, later ones an SSE ``err
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_writer import StreamWriter
@@ -16,15 +17,19 @@ from llmctl.core.clock import Clock
 from llmctl.core.usage import CacheOutcome, Usage
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.protocol import ids, sse
-from llmctl.protocol.anthropic import Message, TokenUsage
+from llmctl.protocol.anthropic import Message, StopReason, TokenUsage
 from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.protocol.message import Replay
 from llmctl.protocol.sse import Frame
 from llmctl.proxy.body import BodyLimits, read_body
 from llmctl.proxy.broadcast import Deliver, Generation, Listener
+from llmctl.proxy.genai import log_request
 from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.pipeline import Ask, Pipeline
 from llmctl.proxy.responses import EVENT_STREAM, JSON, body_response
+
+if TYPE_CHECKING:
+    from llmctl.proxy.semantic import Found, Question
 
 HURRY_S = 0.002
 """An engine that says something so soon does not wait until all of a new text is counted."""
@@ -43,17 +48,25 @@ class Record:
         self.backend = ""
         self.stream = False
         self.cache = CacheOutcome.BYPASS
+        self.meant: Found | None = None
+        """The answer to another question, where that is what was given."""
         self.tokens = TokenUsage(input_tokens=0, output_tokens=0)
         self.first_token_ms: float | None = None
         self.status = 200
         self.error = ""
+        self.reason = ""
+        """What the client was told of the failure."""
+        self.generation: Generation | None = None
+        """What makes the answer, unless it was there already."""
+        self.stop_reason: StopReason | None = None
 
     def answered(self, message: Message) -> None:
         self.model = message.model
         self.tokens = message.usage
+        self.stop_reason = message.stop_reason
 
     def failed(self, error: ApiError) -> None:
-        self.status, self.error = error.status, error.type
+        self.status, self.error, self.reason = error.status, error.type, error.message
 
     def gone(self) -> None:
         """The client has left, or was left after a failure that is known already."""
@@ -92,6 +105,8 @@ class Task(Struct, frozen=True, kw_only=True):
     ask: Ask
     raw_key: bytes
     use: CacheUse
+    question: "Question | None" = None
+    """What the semantic tier learns from the answer."""
 
 
 class MessagesEndpoint:
@@ -112,6 +127,7 @@ class MessagesEndpoint:
         self._clock = clock
         self._limits = limits
         self._silence = pipeline.settings.silence
+        self._activity = pipeline.activity
         self.draining = False
         """Whether new requests are refused."""
 
@@ -120,6 +136,7 @@ class MessagesEndpoint:
     ) -> web.StreamResponse:
         """Answer one request; raises ``ApiError`` while a status can still be sent."""
         record = Record(self._clock, request_id, tenant)
+        self._activity.open.add(record)
         try:
             if self.draining:
                 raise overloaded("llmctl is shutting down", retry_after_s=5)
@@ -137,8 +154,11 @@ class MessagesEndpoint:
             record.failed(ApiError(500, "internal error"))
             raise
         finally:
-            usage = record.usage(self._clock.monotonic())
+            ended = self._clock.monotonic()
+            usage = record.usage(ended)
+            self._activity.finished(record, usage, ended)
             self._metrics.record(usage)
+            log_request(usage, record.stop_reason)
             if self._ledger is not None:
                 self._ledger.append(usage)
 
@@ -160,10 +180,17 @@ class MessagesEndpoint:
         ask = pipeline.understand(body, record.tenant)
         record.asked, record.stream = ask.asked, ask.stream
         found = await pipeline.lookup(ask, raw_key) if use.read else None
-        return found or Task(ask=ask, raw_key=raw_key, use=use)
+        if found is not None:
+            return found
+        question = pipeline.question(ask, use)
+        if pipeline.semantic is not None and question is not None:
+            record.meant = await pipeline.semantic.find(question)
+            if record.meant is not None:
+                return record.meant.replay
+        return Task(ask=ask, raw_key=raw_key, use=use, question=question)
 
     def _replay(self, replay: Replay, record: Record) -> web.Response:
-        record.cache = CacheOutcome.HIT
+        record.cache = CacheOutcome.HIT if record.meant is None else CacheOutcome.SEMANTIC
         record.answered(replay.message)
         record.first_content(self._clock.monotonic())
         return body_response(
@@ -176,7 +203,10 @@ class MessagesEndpoint:
     async def _generate(
         self, request: web.BaseRequest, task: Task, record: Record
     ) -> web.StreamResponse:
-        generation, record.cache = self._pipeline.generation(task.ask, task.raw_key, task.use)
+        generation, record.cache = self._pipeline.generation(
+            task.ask, task.raw_key, task.use, task.question
+        )
+        record.generation = generation
         listener = generation.join(frames=record.stream)
         try:
             if record.stream:
@@ -305,4 +335,8 @@ def _begin(request: web.BaseRequest, content_type: str, record: Record) -> web.S
 
 
 def _headers(record: Record) -> dict[str, str]:
-    return {"x-llmctl-cache": record.cache.value}
+    headers = {"x-llmctl-cache": record.cache.value}
+    if record.meant is not None:
+        headers["x-llmctl-cache-similarity"] = f"{record.meant.similarity:.3f}"
+        headers["x-llmctl-cache-source"] = record.meant.source
+    return headers

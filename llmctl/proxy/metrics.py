@@ -1,17 +1,16 @@
-"""Live counters, plain integers on the request path; Prometheus text is made when scraped."""
+"""Live counters: plain integers on the request path; ``exposition`` makes text of them."""
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from llmctl.core.usage import Usage
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+from llmctl.core.usage import ANSWERED, CacheOutcome, Usage
 
 FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 DURATION_S = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+PER_TOKEN_S = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+MAX_MAKERS = 100
+"""Pairs of backend and model that are told apart: engines may name as many models as they like."""
+OTHER = ("other", "other")
 
 
 class Histogram:
@@ -35,6 +34,29 @@ class Histogram:
         return rows
 
 
+class Made:
+    """What one backend made with one model."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.tokens: Counter[str] = Counter()
+        self.first_token = Histogram(FIRST_TOKEN_S)
+        self.per_token = Histogram(PER_TOKEN_S)
+
+    def add(self, usage: Usage) -> None:
+        """Count an answer that is complete."""
+        self.answers += 1
+        self.tokens["prompt"] += usage.prompt_tokens
+        self.tokens["cached_prompt"] += usage.cached_prompt_tokens
+        self.tokens["completion"] += usage.completion_tokens
+        if usage.first_token_ms is None:
+            return
+        self.first_token.observe(usage.first_token_ms / 1000)
+        later = usage.completion_tokens - 1
+        if later > 0:
+            self.per_token.observe((usage.total_ms - usage.first_token_ms) / 1000 / later)
+
+
 class Metrics:
     """What the proxy has done since it started."""
 
@@ -44,8 +66,21 @@ class Metrics:
         self.errors: Counter[str] = Counter()
         self.first_token = Histogram(FIRST_TOKEN_S)
         self.duration = Histogram(DURATION_S)
+        self.made: dict[tuple[str, str], Made] = {}
+        """By backend and the engine's name of the model."""
+        self.semantic: Counter[str] = Counter()
+        """The semantic tier's own counts, while it is switched on."""
         self.streams = 0
-        self.generations = 0
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """Answers from the cache ÷ requests that looked there; None where none did."""
+        found = dict.fromkeys(CacheOutcome, 0)
+        for (_, outcome), count in self.requests.items():
+            found[CacheOutcome(outcome)] += count
+        answered = sum(found[outcome] for outcome in ANSWERED)
+        looked = answered + found[CacheOutcome.MISS] + found[CacheOutcome.SHARED]
+        return answered / looked if looked else None
 
     def record(self, usage: Usage) -> None:
         """Count one finished request."""
@@ -58,47 +93,12 @@ class Metrics:
             self.errors[usage.error] += 1
         if usage.first_token_ms is not None:
             self.first_token.observe(usage.first_token_ms / 1000)
+        if source == "engine" and usage.backend and not usage.error:
+            self._maker(usage).add(usage)
 
-    def collect(self) -> "Iterator[Metric]":
-        """Yield metric families: the interface of a prometheus-client collector."""
-        from prometheus_client.core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-            HistogramMetricFamily,
-        )
-
-        requests = CounterMetricFamily(
-            "llmctl_requests", "Requests answered.", labels=["status", "cache"]
-        )
-        for (status, cache), count in self.requests.items():
-            requests.add_metric([str(status), cache], count)
-        tokens = CounterMetricFamily(
-            "llmctl_tokens",
-            "Tokens of answers, by kind and by what made them.",
-            labels=["kind", "source"],
-        )
-        for (kind, source), count in self.tokens.items():
-            tokens.add_metric([kind, source], count)
-        errors = CounterMetricFamily("llmctl_errors", "Failed requests.", labels=["type"])
-        for kind, count in self.errors.items():
-            errors.add_metric([kind], count)
-        yield from (requests, tokens, errors)
-        yield GaugeMetricFamily("llmctl_streams", "Streams open to clients.", self.streams)
-        yield GaugeMetricFamily("llmctl_generations", "Answers being generated.", self.generations)
-        for name, text, histogram in (
-            ("llmctl_first_token_seconds", "Arrival to first content.", self.first_token),
-            ("llmctl_request_duration_seconds", "Arrival to end of answer.", self.duration),
-        ):
-            family = HistogramMetricFamily(name, text)
-            family.add_metric([], histogram.cumulative(), histogram.total)
-            yield family
-
-
-def exposition(metrics: Metrics) -> bytes:
-    """Return everything in Prometheus' text format, the process's own figures included."""
-    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(metrics)
-    ProcessCollector(registry=registry)
-    return generate_latest(registry)
+    def _maker(self, usage: Usage) -> Made:
+        pair = (usage.backend, usage.model_used)
+        made = self.made.get(pair)
+        if made is None:
+            made = self.made.setdefault(pair if len(self.made) < MAX_MAKERS else OTHER, Made())
+        return made

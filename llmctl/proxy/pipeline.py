@@ -5,28 +5,36 @@ Nothing in here knows HTTP responses; ``messages`` turns what this decides into 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from llmctl.backend.pool import Answering, Pool, Route
+from llmctl.cache.entry import EXCERPT_CHARS, EntryMeta
 from llmctl.cache.policy import CacheUse
 from llmctl.core.clock import Clock
 from llmctl.core.tasks import Tasks
 from llmctl.core.usage import CacheOutcome
 from llmctl.protocol import canonical
-from llmctl.protocol.anthropic import MessagesRequest
+from llmctl.protocol.anthropic import Message, MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
 from llmctl.protocol.errors import ApiError, prompt_too_long
+from llmctl.protocol.excerpt import last_words
 from llmctl.protocol.message import Replay
 from llmctl.protocol.normal import normalise
 from llmctl.protocol.request import decode, decode_for_count
 from llmctl.protocol.stream import Composer
 from llmctl.protocol.tokens import Measure
+from llmctl.proxy.activity import Activity
 from llmctl.proxy.answers import Answers, Shortcut
 from llmctl.proxy.broadcast import Expected, Generation
 from llmctl.proxy.counting import TokenCounts
 from llmctl.proxy.repeats import Repeats
 from llmctl.proxy.silence import SILENCE, Silence
+
+if TYPE_CHECKING:
+    from llmctl.proxy.semantic import Question, SemanticTier
 
 DEFAULT_NUM_CTX = 65_536
 FEW_BYTES_PER_TOKEN = 2.5
@@ -57,8 +65,11 @@ class Ask(Struct, frozen=True, kw_only=True):
     stream: bool
     route: Route
     key: bytes
+    tenant: str
     size: int
     """Bytes of its body."""
+    alone: bool = False
+    """Whether the client sent one message and no tools at all, not even some we leave out."""
 
 
 class Pipeline:
@@ -78,11 +89,14 @@ class Pipeline:
         self.answers = answers
         self.counts = counts
         self.settings = settings
+        self.semantic: SemanticTier | None = None
+        """Answers to questions that were asked in other words; None where that is switched off."""
         self.repeats = Repeats(secret, ttl_s=answers.ttl_s, clock=clock)
         self._secret = secret
         self._clock = clock
         self._flights: dict[bytes, Generation] = {}
         self._running: set[Generation] = set()
+        self.activity = Activity(clock)
         self.tasks = Tasks()
         """The generations; nothing else runs in here."""
 
@@ -133,13 +147,30 @@ class Pipeline:
             size=len(body),
             stream=bool(decoded.stream),
             route=route,
-            key=canonical.answer_key(
-                self._secret,
-                tenant=tenant,
-                model_digest=model.digest,
-                options={"num_ctx": self.window(model), "translation": TRANSLATION},
-                request=request,
-            ),
+            key=self._key(tenant, model, request),
+            tenant=tenant,
+            alone=len(decoded.messages) == 1 and not decoded.tools,
+        )
+
+    def _key(self, tenant: str, model: EngineModel, request: MessagesRequest) -> bytes:
+        return canonical.answer_key(
+            self._secret,
+            tenant=tenant,
+            model_digest=model.digest,
+            options={"num_ctx": self.window(model), "translation": TRANSLATION},
+            request=request,
+        )
+
+    def question(self, ask: Ask, use: CacheUse) -> "Question | None":
+        """Return what the semantic tier may look for, None where it may not look at all."""
+        if self.semantic is None or not (ask.alone and use.read and use.write):
+            return None
+        if ask.key in self._flights:
+            return None
+        model = ask.route.model
+        key_of = partial(self._key, ask.tenant, model)
+        return self.semantic.question(
+            ask.request, key=ask.key, tenant=ask.tenant, model=model, key_of=key_of
         )
 
     def route(self, name: str) -> Route:
@@ -166,12 +197,13 @@ class Pipeline:
     # -- making an answer ------------------------------------------------------------------------
 
     def generation(
-        self, ask: Ask, raw_key: bytes, use: CacheUse
+        self, ask: Ask, raw_key: bytes, use: CacheUse, question: "Question | None" = None
     ) -> tuple[Generation, CacheOutcome]:
         """Return the generation that will answer: the one in flight for this key, or a new one.
 
         The caller joins it before anything else is awaited. Who may not read the cache does not
-        share a generation either; who may write it keeps a complete answer.
+        share a generation either; who may write it keeps a complete answer, from which the semantic
+        tier learns, if there is a ``question`` for it.
         """
         flight = self._flights.get(ask.key) if use.read else None
         if flight is not None and not (flight.abandoned or flight.ended):
@@ -186,7 +218,7 @@ class Pipeline:
                 measure=lambda hurry: checked or self._measure(ask, hurry=hurry),
             ),
             clock=self._clock,
-            ended=self._ender(ask, raw_key, keep=use.write),
+            ended=self._ender(ask, raw_key, keep=use.write, question=question),
             ping_s=self.settings.silence.ping_s,
         )
         if use.read:
@@ -238,18 +270,24 @@ class Pipeline:
         return plan
 
     def _ender(
-        self, ask: Ask, raw_key: bytes, *, keep: bool
+        self, ask: Ask, raw_key: bytes, *, keep: bool, question: "Question | None"
     ) -> Callable[[Generation, Answering | None], None]:
+        began = self._clock.monotonic()
+
         def ended(generation: Generation, answering: Answering | None) -> None:
             self._running.discard(generation)
+            self.activity.generated(generation)
             if self._flights.get(ask.key) is generation:
                 del self._flights[ask.key]
             if generation.message is None or answering is None:
                 return
             same_model = answering.model.digest == ask.route.model.digest
             if keep and same_model and generation.complete and self._may_keep(generation):
-                self.answers.put(ask.key, generation.replay())
+                about = _about(ask, generation.message, self._clock.monotonic() - began)
+                self.answers.put(ask.key, generation.replay(), about)
                 self._remember(ask, raw_key)
+                if self.semantic is not None and question is not None:
+                    self.semantic.learn(question, generation.replay())
             if generation.counted:
                 usage = generation.message.usage
                 reported = usage.input_tokens + usage.cache_read_input_tokens
@@ -272,8 +310,25 @@ class Pipeline:
         """Generations in progress."""
         return len(self._running)
 
+    def generations(self) -> set[Generation]:
+        """Return those in progress."""
+        return set(self._running)
+
     async def close(self, reason: ApiError) -> None:
         """End what still runs with ``reason`` and wait for it."""
         for generation in list(self._running):
             generation.abort(reason)
         await self.tasks.close()
+
+
+def _about(ask: Ask, message: Message, took_s: float) -> EntryMeta:
+    usage = message.usage
+    return EntryMeta(
+        tenant=ask.tenant,
+        model=message.model,
+        asked=ask.asked,
+        excerpt=last_words(ask.request.messages, most_chars=EXCERPT_CHARS),
+        prompt_tokens=usage.input_tokens + usage.cache_read_input_tokens,
+        completion_tokens=usage.output_tokens,
+        total_ms=took_s * 1000,
+    )

@@ -7,14 +7,18 @@ guards them, since aiohttp documents neither.
 
 import asyncio
 import logging
+import resource
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from aiohttp.web_protocol import RequestHandler
 
+from llmctl.core.errors import ConfigError
 from llmctl.protocol.errors import ApiError
 from llmctl.proxy.framing import Framing
 from llmctl.proxy.responses import error_response
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 IDLE_S = 900.0
 """A kept-alive connection may stay idle this long: a person thinks between two turns."""
 MAX_CONNECTIONS = 1024
+SPARE_DESCRIPTORS = 128
+"""For files, and for what else the process opens; a connection may need one to an engine too."""
 UNSENT_BYTES = 128 * 1024
 """What the kernel may hold for a client that takes nothing; left alone it takes megabytes."""
 
@@ -34,10 +40,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_framing", "_header_deadline", "_header_s", "_stall_check", "_stall_s")
+    __slots__ = ("_framing", "_front", "_header_deadline", "_header_s", "_stall_check", "_stall_s")
 
     def __init__(self, front: "Front", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(front, loop=loop, **options)
+        self._front = front
         self._framing = Framing()
         self._header_s = front.header_s
         self._header_deadline: asyncio.TimerHandle | None = None
@@ -45,17 +52,17 @@ class Connection(RequestHandler):
         self._stall_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        front = self._manager
-        if front is not None and len(front.connections) >= MAX_CONNECTIONS:
-            log.warning("connection refused: %d are open", MAX_CONNECTIONS)
+        welcome = self._front.has_room()
         super().connection_made(transport)
-        if front is not None and len(front.connections) > MAX_CONNECTIONS:
+        if not welcome:
             self.force_close()
             return
+        self._front.silent[self] = peer_of(transport)
         _bound_unsent(transport)
         self._await_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._front.silent.pop(self, None)
         self._headers_complete()
         self._taking_again()
         super().connection_lost(exc)
@@ -66,6 +73,7 @@ class Connection(RequestHandler):
         begun = self._request_count > before
         if begun:
             self._headers_complete()
+            self._front.silent.pop(self, None)
         self._framing.follow(data, self._messages[-1] if begun else None)
         if self._framing.half_head and self._header_deadline is None:
             self._await_headers()
@@ -137,6 +145,40 @@ class Connection(RequestHandler):
         return error_response(ApiError(500, "internal error in llmctl, see its log"), close=True)
 
 
+def check_parser(parser: type = HttpRequestParser) -> None:
+    """Raise ``ConfigError`` where aiohttp came without its compiled parser.
+
+    The one in Python takes ``chunked, chunked`` for chunked, and never answers to a chunk whose
+    size has too many digits (tests/integration/proxy/corpus.py, aiohttp 3.14).
+    """
+    if parser is HttpRequestParserPy:
+        raise ConfigError(
+            "this aiohttp has no compiled HTTP parser, and the other one is not strict enough",
+            hint="unset AIOHTTP_NO_EXTENSIONS, or reinstall aiohttp from a wheel",
+        )
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """Return the address a connection comes from, without its port."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if name else ""
+
+
+def connections_for(descriptors: int) -> int:
+    """Return how many connections so many file descriptors allow."""
+    return max(1, min(MAX_CONNECTIONS, (descriptors - SPARE_DESCRIPTORS) // 2))
+
+
+def most_descriptors() -> int:
+    """Let this process open as many files as it may; returns how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
 def _bound_unsent(transport: asyncio.BaseTransport) -> None:
     """Let writes wait once so much has not left the machine; what is on its way is not limited."""
     sock = transport.get_extra_info("socket")
@@ -148,12 +190,21 @@ class Front(web.Server):
     """aiohttp's low-level server, making connections of ours."""
 
     def __init__(
-        self, handler: Handler, *, header_s: float, stall_s: float = SILENCE.stall_s
+        self,
+        handler: Handler,
+        *,
+        header_s: float,
+        stall_s: float = SILENCE.stall_s,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.header_s = header_s
         """From the first byte, or the connection, to complete headers."""
         self.stall_s = stall_s
         """How long a client may take nothing of what is to be sent to it."""
+        self.silent: dict[Connection, str] = {}
+        """Connections that have not sent whole headers yet, oldest first, and who made them."""
+        self._max_connections = max_connections
+        self._quiet_until = 0.0
         super().__init__(
             handler,
             handler_cancellation=True,
@@ -162,6 +213,30 @@ class Front(web.Server):
             # After an early refusal read on for a moment: else the client sees a reset, no answer.
             lingering_time=2.0,
         )
+
+    def has_room(self) -> bool:
+        """Whether one more connection can be had; if need be one that says nothing makes room.
+
+        It is one of the peer that has most of them, so that nobody can keep others out by silence.
+        """
+        if len(self.connections) < self._max_connections:
+            return True
+        if not self.silent:
+            self._warn("connections are refused: %d are in use", self._max_connections)
+            return False
+        ((peer, count),) = Counter(self.silent.values()).most_common(1)
+        self._warn("too many connections: %s has %d that say nothing; they make room", peer, count)
+        oldest = next(each for each, from_peer in self.silent.items() if from_peer == peer)
+        del self.silent[oldest]
+        oldest.force_close()
+        return True
+
+    def _warn(self, text: str, *values: object) -> None:
+        """Say so once a minute, not once a connection: whoever makes them would fill the log."""
+        now = self._loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + 60.0
+            log.warning(text, *values)
 
     async def stop(self, within_s: float) -> None:
         """Close idle connections at once, and the others after their answer or ``within_s``."""

@@ -51,3 +51,21 @@ def duration(seconds: float) -> str:
     first = next((place for place, (count, _) in enumerate(counts) if count), len(counts) - 1)
     first_two = counts[first : first + 2]
     return " ".join(f"{count} {unit}" for count, unit in first_two if count) or "0 s"
+
+
+def count(number: float) -> str:
+    """Return a number in five characters or fewer: ``999``, ``9,999``, ``23.0M``."""
+    if number < 9_999.5:
+        return f"{number:,.0f}"
+    value, units = number / 1000, "kMGT"
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f}{units[0]}" if value >= 99.95 else f"{value:.1f}{units[0]}"
+
+
+def latency(ms: float) -> str:
+    """Return a wait: ``0.4 ms``, ``432 ms``, ``2.13 s``, ``135 s``."""
+    if ms < 999.5:
+        return f"{ms:.1f} ms" if ms < 9.95 else f"{ms:.0f} ms"
+    seconds = ms / 1000
+    return f"{seconds:.2f} s" if seconds < 99.995 else f"{seconds:.0f} s"

@@ -20,6 +20,9 @@ class Interval(Struct, frozen=True, kw_only=True):
     usd_per_hour: MicroUsd | None
     """None where the market did not say."""
     kind: Literal["running", "stopped"]
+    provider: str | None = None
+    instance_id: str | None = None
+    """Whose time it is; both are None in records of llmctl 0.2."""
 
 
 def interval_of(rental: Rental, now: float) -> Interval | None:
@@ -32,4 +35,6 @@ def interval_of(rental: Rental, now: float) -> Interval | None:
         ends=None,
         usd_per_hour=rental.stopped_usd_per_hour if stopped else rental.usd_per_hour,
         kind="stopped" if stopped else "running",
+        provider=rental.provider.value,
+        instance_id=rental.instance_id,
     )

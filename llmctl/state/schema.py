@@ -57,4 +57,9 @@ MIGRATIONS: tuple[Migration, ...] = (
             at REAL NOT NULL
         )""",
     ),
+    (
+        # one rental may have several instances, one after the other: a bill names the instance
+        "ALTER TABLE intervals ADD COLUMN provider TEXT",
+        "ALTER TABLE intervals ADD COLUMN instance_id TEXT",
+    ),
 )

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 AVOID_S = 24 * 3600.0
 """How long a machine that failed is not taken again."""
 _BUSY_S = 5.0
-_COLUMNS = "uuid, begins, ends, usd_per_hour, kind"
+_COLUMNS = "uuid, begins, ends, usd_per_hour, kind, provider, instance_id"
 
 
 class StateError(LlmctlError):
@@ -167,7 +167,7 @@ class RentalStore:
         """Return when it was billed at which price; the last one may be open."""
         with self._explained():
             rows = self._database().execute(
-                "SELECT begins, ends, usd_per_hour, kind FROM intervals "
+                "SELECT begins, ends, usd_per_hour, kind, provider, instance_id FROM intervals "
                 "WHERE uuid = ? ORDER BY begins",
                 (uuid,),
             )
@@ -177,8 +177,10 @@ class RentalStore:
                     ends=ends,
                     usd_per_hour=None if price is None else MicroUsd(price),
                     kind=kind,
+                    provider=provider,
+                    instance_id=instance_id,
                 )
-                for begins, ends, price, kind in rows
+                for begins, ends, price, kind, provider, instance_id in rows
             ]
 
     # -- host keys -------------------------------------------------------------------------------
@@ -340,18 +342,25 @@ class RentalStore:
         now = self._clock.now() if since is None else min(since, self._clock.now())
         wanted = interval_of(rental, now)
         row = database.execute(
-            "SELECT usd_per_hour, kind FROM intervals WHERE uuid = ? AND ends IS NULL",
+            "SELECT usd_per_hour, kind, instance_id FROM intervals WHERE uuid = ? AND ends IS NULL",
             (rental.uuid,),
         ).fetchone()
-        if row is not None and wanted is not None and row == (wanted.usd_per_hour, wanted.kind):
+        if wanted is not None and row == (wanted.usd_per_hour, wanted.kind, wanted.instance_id):
             return
         database.execute(
             "UPDATE intervals SET ends = ? WHERE uuid = ? AND ends IS NULL", (now, rental.uuid)
         )
         if wanted is not None:
             database.execute(
-                f"INSERT INTO intervals ({_COLUMNS}) VALUES (?, ?, NULL, ?, ?)",  # noqa: S608
-                (rental.uuid, now, wanted.usd_per_hour, wanted.kind),
+                f"INSERT INTO intervals ({_COLUMNS}) VALUES (?, ?, NULL, ?, ?, ?, ?)",  # noqa: S608
+                (
+                    rental.uuid,
+                    now,
+                    wanted.usd_per_hour,
+                    wanted.kind,
+                    wanted.provider,
+                    wanted.instance_id,
+                ),
             )
 
 

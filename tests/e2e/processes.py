@@ -168,6 +168,14 @@ class Proxy:
         assert rest == b"", "stdout is one document"
         assert "Traceback" not in self.stderr, self.stderr
 
+    async def ended(self, *, within_s: float) -> int:
+        """Wait for it to end by itself; returns its exit code."""
+        process = self._process
+        assert process is not None
+        code = await asyncio.wait_for(process.wait(), within_s)
+        self._process = None
+        return code
+
     async def _kill(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.emulators.billing import Billing
+
 HOUR_S = 3600
 
 
@@ -67,6 +69,8 @@ class Machine:
     bill: int = 0
     """Micro-dollars up to ``billed_to``, times 3600."""
     billed_to: float = 0.0
+    history: list[tuple[float, float, int]] = field(default_factory=list)
+    """Times at one price: from, to, micro-dollars an hour. What a bill is made of."""
 
     def __post_init__(self) -> None:
         self.billed_to = self.created_at
@@ -80,7 +84,20 @@ class Machine:
             price = self.running_price if self.running else self.stopped_price
             self.bill += round(price * (end - self.billed_to - waiting))
             self.bill += round(self.stopped_price * waiting)
+            change = self.billed_to + waiting
+            self._remember(self.billed_to, change, self.stopped_price)
+            self._remember(change, end, price)
             self.billed_to = end
+
+    def _remember(self, begins: float, ends: float, price: int) -> None:
+        """Add to the history; a time that goes on at the same price is one."""
+        if ends <= begins:
+            return
+        last = self.history[-1] if self.history else None
+        if last is not None and last[1:] == (begins, price):
+            self.history[-1] = (last[0], ends, price)
+        else:
+            self.history.append((begins, ends, price))
 
     def metered_s(self, now: float) -> float:
         """Seconds it has existed."""
@@ -157,6 +174,7 @@ class Market:
         self.list_lag_s = 0.0
         """How long a new machine is missing from lists."""
         self.on_end: Callable[[Machine], None] | None = None
+        self.billing = Billing(self)
 
     def add(self, machine: Machine) -> Machine:
         self.machines[machine.id] = machine

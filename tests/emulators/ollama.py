@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.emulators.embedding import embedding
 from tests.emulators.ollama_refusals import (
     busy,
     missing,
@@ -141,6 +142,8 @@ class OllamaEmulator(Emulator):
         self.models = models
         self.vocabulary = synthetic_vocabulary() if vocabulary is None else vocabulary
         self.count = count
+        self.max_loaded = 3
+        """How many of the models loaded last stay in memory: OLLAMA_MAX_LOADED_MODELS."""
         self.loads: list[Load] = []
 
     async def __aenter__(self) -> "OllamaEmulator":
@@ -159,6 +162,7 @@ class OllamaEmulator(Emulator):
             "/api/tags": ({"GET", "HEAD"}, lambda: json_response(self._tags())),
             "/api/ps": ({"GET"}, lambda: json_response(self._ps())),
             "/api/show": ({"POST"}, lambda: self._show(recorded)),
+            "/api/embed": ({"POST"}, lambda: self._embed(recorded.body)),
             "/api/chat": ({"POST"}, None),
         }
         if recorded.path not in routes:
@@ -187,7 +191,8 @@ class OllamaEmulator(Emulator):
         }
 
     def _ps(self) -> dict[str, Any]:
-        loaded = {load.model: load for load in self.loads}
+        latest = list(dict.fromkeys(load.model for load in reversed(self.loads)))
+        loaded = {load.model: load for load in self.loads if load.model in latest[: self.max_loaded]}
         return {
             "models": [
                 {
@@ -232,6 +237,20 @@ class OllamaEmulator(Emulator):
             "modified_at": CREATED_AT,
         }
         return json_response(shown)
+
+    def _embed(self, body: dict[str, Any]) -> web.Response:
+        model = self._find(str(body.get("model", "")))
+        if model is None:
+            return json_response(missing(str(body.get("model"))).body, 404)
+        if "embedding" not in model.capabilities:
+            said = "This server does not support embeddings. Start it with `--embeddings`"
+            return json_response({"error": said}, 501)
+        self._load(body)
+        asked = body.get("input")
+        texts = [asked] if isinstance(asked, str) else asked
+        vectors = [embedding(text) for text in texts]
+        answer = {"model": body["model"], "embeddings": vectors, "total_duration": 1, "load_duration": 1}
+        return json_response(answer | {"prompt_eval_count": 3})
 
     def _find(self, asked: str) -> Model | None:
         name = _tagged(asked).lower()

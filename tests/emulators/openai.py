@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from tests.emulators.embedding import embedding
 from tests.emulators.server import (
     Answer,
     Call,
@@ -111,6 +112,9 @@ class OpenAIEmulator(Emulator):
         path, llamacpp = recorded.path, self.flavour == "llamacpp"
         if path == "/v1/chat/completions" and recorded.method == "POST":
             return await self._chat(request, recorded)
+        if path == "/v1/embeddings" and recorded.method == "POST":
+            vector = {"object": "embedding", "index": 0, "embedding": embedding(recorded.body["input"])}
+            return json_response({"object": "list", "data": [vector], "model": recorded.body["model"]})
         if path == "/v1/models":
             return json_response(self._models())
         if path == "/health" and self.flavour != "plain":

@@ -17,10 +17,12 @@ import asyncio
 import json
 import re
 from collections import deque
+from datetime import datetime
 
 from aiohttp import web
 
-from tests.emulators.market import HOUR_S, Machine, Market
+from tests.emulators.billing import Line
+from tests.emulators.market import Machine, Market
 from tests.emulators.runpod_container import Containers
 from tests.emulators.runpod_graphql import GraphQl
 from tests.emulators.runpod_pods import (
@@ -310,13 +312,23 @@ class RunPod:
 
     async def _billing(self, request: web.Request) -> web.Response:
         self._account_only(request)
-        self.market.settle()
-        wanted = request.query.get("podId")
-        pods = [m for m in self.market.machines.values() if wanted in (None, m.id)]
-        records = [_billed(machine, self.market.clock.now()) for machine in pods]
+        query, now = request.query, self.market.clock.now()
+        size = query.get("bucketSize", "day")
+        if size not in BUCKETS:
+            raise Refused(422, "Request validation failed.", [f"unknown bucketSize {size!r}"])
+        bucket_s = BUCKETS[size]
+        until = _moment(query.get("endTime"), now)
+        since = _moment(query.get("startTime"), until - 30 * 86400)
+        # the window is snapped to whole buckets
+        since = since // bucket_s * bucket_s
+        lines = self.market.billing.lines(since, until, bucket_s=bucket_s)
+        wanted = query.get("podId")
+        lines = [each for each in lines if wanted in (None, each.machine.id)]
+        records = [_billed(each, bucket_s) for each in lines]
         total = {k: sum(each[k] for each in records) for k in AMOUNTS}
-        metadata = {"query": {"podId": wanted}, "recordCount": len(records),
-                    "uniquePodCount": len(records), "totals": total}  # fmt: skip
+        pods = {each["podId"] for each in records}
+        metadata = {"query": {"podId": wanted, "bucketSize": size}, "recordCount": len(records),
+                    "uniquePodCount": len(pods), "totals": total}  # fmt: skip
         return web.json_response({"records": records, "metadata": metadata})
 
     async def _volumes(self, request: web.Request) -> web.Response:
@@ -359,17 +371,23 @@ class RunPod:
         return machine
 
 
+BUCKETS = {"hour": 3600.0, "day": 86400.0}
 AMOUNTS = ("totalAmount", "gpuAmount", "cpuAmount", "diskAmount")
 
 
-def _billed(machine: Machine, now: float) -> dict:
-    total = machine.bill / HOUR_S / 1_000_000
-    gpu = total * machine.spec["gpu_price"] / (machine.running_price or 1)
-    end = now if machine.ended_at is None else machine.ended_at
+def _billed(line: Line, bucket_s: float) -> dict:
+    """One record; its times are the bucket's, whatever part of it the pod lived."""
+    begins = line.begins // bucket_s * bucket_s
+    gpu = (line.gpu + line.refund) / 1_000_000
+    disk = line.disk / 1_000_000
     return {
-        "podId": machine.id, "startTime": iso(machine.created_at), "endTime": iso(end),
-        "totalAmount": total, "gpuAmount": gpu, "cpuAmount": 0, "diskAmount": total - gpu,
+        "podId": line.machine.id, "startTime": iso(begins), "endTime": iso(begins + bucket_s),
+        "totalAmount": gpu + disk, "gpuAmount": gpu, "cpuAmount": 0, "diskAmount": disk,
     }  # fmt: skip
+
+
+def _moment(text: str | None, usual: float) -> float:
+    return usual if text is None else datetime.fromisoformat(text).timestamp()
 
 
 def _offers_cuda(row: dict, lowest: str) -> bool:

@@ -294,10 +294,10 @@ class VastEmulator:
 
     def _charges(self, request: web.Request) -> dict:
         filters = json.loads(request.query.get("select_filters", "{}"))
-        if not {"gte", "lte"} <= set(filters.get("day", {})):
+        day = filters.get("day", {})
+        if not {"gte", "lte"} <= set(day):
             raise Refused(400, "invalid_args", "day needs gte and lte")
-        self.market.settle()
-        rows = [charged(m, self.market.clock.now()) for m in self.market.machines.values()]
+        rows = [charged(line) for line in self.market.billing.lines(day["gte"], day["lte"])]
         limit = min(int(request.query.get("limit", 100)), 500)
         start = int(request.query.get("after_token", "0"))
         rest = rows[start : start + limit]

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tests.emulators.billing import Line
 from tests.emulators.market import Machine, Market
 
 MONTH_H = 720
@@ -422,12 +423,26 @@ class Contracts:
         return host + "\n", {"22/tcp": rows}
 
 
-def charged(machine: Machine, now: float) -> dict:
-    """One row of the charges; what was destroyed stays listed."""
-    dollars = round(machine.bill / 3600 / 1_000_000, 3)
+def charged(line: Line) -> dict:
+    """One row of the charges: a contract on one day, dollars with three decimals.
+
+    What was destroyed stays listed.
+    """
+    machine = line.machine
+    parts = {"gpu": line.gpu, "disk": line.disk, "bwd": line.traffic, "refund": line.refund}
     return {
-        "start": machine.created_at, "end": machine.ended_at or now, "type": "instance",
-        "source": f"instance-{machine.id}", "description": "GPU and storage", "amount": dollars,
+        "start": line.begins, "end": line.ends, "type": "instance",
+        "source": f"instance-{machine.id}",
+        "description": "Refund" if line.refund else "GPU and storage",
+        "amount": _dollars(line.total),
         "metadata": {"label": machine.label},
-        "items": [{"type": "gpu", "amount": dollars, "description": "GPU"}],
+        "items": [
+            {"type": name, "amount": _dollars(amount), "description": name}
+            for name, amount in parts.items()
+            if amount
+        ],
     }  # fmt: skip
+
+
+def _dollars(amount: float) -> float:
+    return round(amount / 1_000_000, 3)

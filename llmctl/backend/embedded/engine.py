@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from llmctl.backend.base import Answer, Engine, Unreachable
+from llmctl.backend.base import Answer, Engine, Unreachable, facts_of
 from llmctl.backend.embedded.child import Child, LoadFailed, spawn
 from llmctl.backend.embedded.gguf import Gguf, read_gguf, read_vocabulary
 from llmctl.backend.embedded.sizing import Size, compute_threads, free_memory, size_for
@@ -25,6 +25,7 @@ from llmctl.backend.embedded.worker import Sampling, WorkerSettings
 from llmctl.config.schema import EmbeddedConfig
 from llmctl.core.clock import Clock, SystemClock
 from llmctl.core.errors import BackendError, ConfigError, LlmctlError
+from llmctl.core.model import EngineFacts
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.anthropic import MessagesRequest
 from llmctl.protocol.engine import ChatPlan, EngineModel
@@ -108,6 +109,13 @@ class EmbeddedEngine:
     def pid(self) -> int | None:
         """Process id of the engine, None while there is none."""
         return self._child.pid if self._child else None
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What its process says; nothing while there is none."""
+        facts = facts_of(self._client) if self._child else EngineFacts()
+        loaded = (msgspec.structs.replace(one, name=self._model.name) for one in facts.loaded)
+        return msgspec.structs.replace(facts, loaded=tuple(loaded))
 
     def start(self) -> None:
         """Start the process in the background; to be called once, in a running event loop."""

@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 if TYPE_CHECKING:
     from llmctl.core.rental import ProviderName
 
 app = typer.Typer(help="Keep the API keys of the markets.", no_args_is_help=True)
 
-Market = Annotated[str, typer.Argument(metavar="PROVIDER", help="vast or runpod.")]
+Market = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROVIDER",
+        help="vast or runpod.",
+        autocompletion=candidates.one_of("vast", "runpod"),
+    ),
+]
 
 
 @app.command("login")
@@ -55,6 +62,7 @@ def logout(
 
     [bold]Examples[/bold]
     $ llmctl auth logout vast
+    $ llmctl auth logout runpod --quiet
     """
     from llmctl.config.keys import VARIABLES, forget_key
     from llmctl.core.paths import find_paths
@@ -80,6 +88,7 @@ def status(
 
     [bold]Examples[/bold]
     $ llmctl auth status
+    $ llmctl auth status --json
     """
     from llmctl.config.keys import VARIABLES, find_key
     from llmctl.core.paths import find_paths

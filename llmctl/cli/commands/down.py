@@ -4,11 +4,16 @@ from typing import Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME...", help="Which; without it the only one.", show_default=False),
+    typer.Argument(
+        metavar="NAME...",
+        help="Which; without it the only one.",
+        autocompletion=candidates.instances,
+        show_default=False,
+    ),
 ]
 
 
@@ -77,6 +82,7 @@ def stop(  # noqa: PLR0913  one parameter per option
 
     [bold]Examples[/bold]
     $ llmctl stop
+    $ llmctl stop main --yes
     """
     from llmctl.cli.confirm import confirm
     from llmctl.cli.rented import Session
@@ -108,6 +114,7 @@ def start(
 
     [bold]Examples[/bold]
     $ llmctl start
+    $ llmctl start main --yes
     """
     from llmctl.cli.confirm import confirm
     from llmctl.cli.rented import Session

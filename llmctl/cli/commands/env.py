@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,12 @@ log = logging.getLogger(__name__)
 def env(  # noqa: PLR0913  one parameter per option
     *,
     shell: Annotated[
-        str, typer.Option(metavar="SHELL", help="sh (bash, zsh, dash), fish or powershell.")
+        str,
+        typer.Option(
+            metavar="SHELL",
+            help="sh (bash, zsh, dash), fish or powershell.",
+            autocompletion=candidates.one_of("sh", "fish", "powershell"),
+        ),
     ] = "sh",
     url: options.Url = None,
     config: options.ConfigFile = None,

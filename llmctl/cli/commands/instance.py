@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 if TYPE_CHECKING:
     from llmctl.core.rental import Rental
@@ -15,7 +15,12 @@ app = typer.Typer(
 )
 
 Instance = Annotated[
-    str, typer.Argument(metavar="ID", help="PROVIDER:ID, or the id alone where one has it.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="PROVIDER:ID, or the id alone where one has it.",
+        autocompletion=candidates.instance_ids,
+    ),
 ]
 
 
@@ -46,6 +51,8 @@ def list_instances(
     session = Session(config=config, quiet=True)
     session.settle()
     listing = session.run(lambda world: instances.list_instances(world, everything=everything))
+    found = [each.instance for each in listing.found]
+    candidates.remember("instances", (f"{each.provider.value}:{each.id}" for each in found))
     for problem in listing.problems:
         options.say(f"warning: {problem.message}")
     options.put(listed_document(listing.found) if as_json else listed_text(listing.found))
@@ -65,6 +72,7 @@ def show(
 
     [bold]Examples[/bold]
     $ llmctl instance show vast:123456
+    $ llmctl instance show 123456 --json
     """
     from llmctl.cli.rented import Session
     from llmctl.ops.rent import instances
@@ -123,6 +131,7 @@ def destroy(  # noqa: PLR0913  one parameter per option
     """Destroy an instance that llmctl made, here or elsewhere, and prove it gone.
 
     [bold]Examples[/bold]
+    $ llmctl instance destroy vast:123456 --dry-run
     $ llmctl instance destroy vast:123456
     """
     from llmctl.cli.confirm import confirm
@@ -131,7 +140,7 @@ def destroy(  # noqa: PLR0913  one parameter per option
     from llmctl.render.instances import listed_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color)
-    session = Session(config=config, quiet=quiet)
+    session = Session(config=config, quiet=quiet, dry_run=dry_run)
     if not dry_run:
         session.settle()
     listed = session.run(lambda world: instances.find(world, instance))
@@ -159,7 +168,8 @@ def trust(
     more shows another key, too.
 
     [bold]Examples[/bold]
-    $ llmctl instance trust main
+    $ llmctl instance trust
+    $ llmctl instance trust main --yes
     """
     from llmctl.cli.confirm import confirm
     from llmctl.cli.rented import Session

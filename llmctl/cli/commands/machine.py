@@ -28,6 +28,7 @@ def ssh(
 
     from llmctl.cli.rented import Session
     from llmctl.core.errors import NotFound
+    from llmctl.core.paths import write_private
     from llmctl.ops.rent.access import shell
 
     options.begin(verbose=verbose)
@@ -43,7 +44,7 @@ def ssh(
         known_hosts_file=files / "known_hosts",
         command=ctx.args,
     )
-    (files / "known_hosts").write_text(found.known_hosts)
+    write_private(files / "known_hosts", found.known_hosts.encode())
     os.execvp(found.argv[0], found.argv)  # noqa: S606  its terminal, its exit status
 
 

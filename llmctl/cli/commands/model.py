@@ -4,15 +4,23 @@ from typing import Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 app = typer.Typer(help="The models on an instance.", no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="As Ollama names it.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="As Ollama names it.", autocompletion=candidates.models),
+]
 Instance = Annotated[
     str | None,
     typer.Option(
-        "--instance", "-i", metavar="NAME", help="Default: the only one.", show_default=False
+        "--instance",
+        "-i",
+        metavar="NAME",
+        help="Default: the only one.",
+        autocompletion=candidates.instances,
+        show_default=False,
     ),
 ]
 
@@ -31,6 +39,7 @@ def list_models(
 
     [bold]Examples[/bold]
     $ llmctl model list
+    $ llmctl model list --instance main --json
     """
     from llmctl.cli.rented import Session
     from llmctl.ops.rent import models
@@ -43,6 +52,7 @@ def list_models(
     session.settle()
     rental = session.rental(instance)
     found = session.run(lambda world: models.list_models(world, rental))
+    candidates.remember("models", (each.name for each in found))
     if as_json:
         options.put(document(found))
     elif found:
@@ -65,6 +75,7 @@ def pull(
 
     [bold]Examples[/bold]
     $ llmctl model pull qwen2.5-coder:7b
+    $ llmctl model pull gpt-oss:20b --instance main
     """
     from llmctl.cli.rented import Session
     from llmctl.ops.rent import models
@@ -74,6 +85,7 @@ def pull(
     session.settle()
     rental = session.rental(instance)
     pulled = session.run(lambda world: models.pull_model(world, rental, model))
+    candidates.remember("models", [pulled.name])
     options.put(f"{pulled.name} is on {rental.name}\n")
 
 
@@ -92,6 +104,7 @@ def remove(  # noqa: PLR0913  one parameter per option
 
     [bold]Examples[/bold]
     $ llmctl model remove qwen2.5-coder:7b
+    $ llmctl model remove qwen2.5-coder:7b --instance main --yes
     """
     from llmctl.cli.confirm import confirm
     from llmctl.cli.rented import Session
@@ -110,7 +123,12 @@ def remove(  # noqa: PLR0913  one parameter per option
 def check(  # noqa: PLR0913  one parameter per option
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="Default: the one up pulled.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Default: the one up pulled.",
+            autocompletion=candidates.models,
+            show_default=False,
+        ),
     ] = None,
     instance: Instance = None,
     *,
@@ -124,6 +142,7 @@ def check(  # noqa: PLR0913  one parameter per option
 
     [bold]Examples[/bold]
     $ llmctl model test
+    $ llmctl model test qwen3-coder:latest --json
     """
     from llmctl.cli.rented import Session
     from llmctl.ops.rent import models

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 from llmctl.cli.commands import up
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def list_offers(  # noqa: PLR0913  one parameter per option
     for problem in report.problems:
         options.say(f"warning: {problem.message}")
     shown = report.offers[:limit]
+    candidates.remember("places", (each.region.rpartition(", ")[2] for each in shown))
     options.put(offers_document(shown) if as_json else offers_text(shown))
     if not as_json and not quiet and len(report.offers) > limit:
         options.say(f"{len(report.offers) - limit} more: --limit {len(report.offers)}")

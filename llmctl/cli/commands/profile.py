@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 app = typer.Typer(help="Sets of answers for up.", no_args_is_help=True)
 
@@ -40,7 +40,10 @@ def list_profiles(
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which profile.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Which profile.", autocompletion=candidates.profiles),
+    ],
     *,
     config: options.ConfigFile = None,
     as_json: options.Json = False,
@@ -52,6 +55,7 @@ def show(
 
     [bold]Examples[/bold]
     $ llmctl profile show fast
+    $ llmctl profile show fast --json
     """
     from llmctl.config.load import load
     from llmctl.ops.rent.spec import find_profile, profile_fields

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from llmctl.config.load import Loaded
     from llmctl.core.model import ServeBanner
+    from llmctl.ops.budget_watch import BudgetWatch
     from llmctl.ssh.supervisor import Tunnel
 
 ACCESS = "Access"
@@ -34,6 +35,7 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         help="What answers for claude-* and aliases " + variables("model.name"),
+        autocompletion=candidates.models,
         show_default=False,
     ),
 ]
@@ -113,6 +115,7 @@ Semantic = Annotated[
         metavar="MODE",
         help="Answer what was asked before in other words: shadow (only count), on "
         + variables("cache.semantic.mode"),
+        autocompletion=candidates.one_of("off", "shadow", "on"),
         rich_help_panel=CACHE,
         show_default=False,
     ),
@@ -134,6 +137,7 @@ def serve(  # noqa: PLR0913  one parameter per option
         typer.Argument(
             metavar="NAME...",
             help="Instances to serve, in order of preference; without it those that are ready.",
+            autocompletion=candidates.instances,
             show_default=False,
         ),
     ] = None,
@@ -198,17 +202,19 @@ def _run(
     from llmctl.config.load import load
 
     loaded = load(flags=flags, environ=os.environ, path=config)
-    loaded, tunnels = _behind_tunnels(loaded, names)
+    loaded, tunnels, budget = _behind_tunnels(loaded, names)
 
     from llmctl.runtime import Runtime  # after what may be wrong: it brings in everything
 
-    Runtime(loaded, os.environ, tunnels=tunnels).serve(
+    Runtime(loaded, os.environ, tunnels=tunnels, budget=budget).serve(
         announce=lambda banner: _announce(banner, as_json=as_json, quiet=quiet),
         talk=lambda line: None if quiet else options.say(line),
     )
 
 
-def _behind_tunnels(loaded: "Loaded", names: list[str]) -> "tuple[Loaded, Mapping[str, Tunnel]]":
+def _behind_tunnels(
+    loaded: "Loaded", names: list[str]
+) -> "tuple[Loaded, Mapping[str, Tunnel], BudgetWatch | None]":
     """Put the named instances, or those that are ready, in front of the configured engines.
 
     Without a name they stand in for the default engine only, not for one that was asked for.
@@ -223,10 +229,12 @@ def _behind_tunnels(loaded: "Loaded", names: list[str]) -> "tuple[Loaded, Mappin
         )
     standard = origin.kind in ("default", "customary")
     if not names and not (standard and find_paths(os.environ).rentals_file.exists()):
-        return loaded, {}
+        return loaded, {}, None
     from llmctl.renting import Renting  # paramiko takes 0.2 s to import
 
-    return Renting(loaded, os.environ).serving(names)
+    renting = Renting(loaded, os.environ)
+    served, tunnels = renting.serving(names)
+    return served, tunnels, renting.budget_watch() if tunnels else None
 
 
 def _announce(banner: "ServeBanner", *, as_json: bool, quiet: bool) -> None:

@@ -61,6 +61,7 @@ def list_tokens(
 
     [bold]Examples[/bold]
     $ llmctl token list
+    $ llmctl token list --json
     """
     from llmctl.config.tokens import tenants
     from llmctl.render.json import document
@@ -95,6 +96,7 @@ def remove(
     """Remove all tokens of somebody; a running proxy refuses them within a second.
 
     [bold]Examples[/bold]
+    $ llmctl token remove ada
     $ llmctl token remove ada --yes
     """
     from llmctl.cli.confirm import confirm

@@ -81,6 +81,11 @@ Every setting with its default:
 """
 
 
+def _known(ctx: typer.Context, incomplete: str) -> list[str]:
+    commands = getattr(ctx.find_root().command, "commands", {})
+    return [name for name in (*commands, *_TOPICS) if name.startswith(incomplete)]
+
+
 def show_help(
     ctx: typer.Context,
     topic: Annotated[
@@ -88,6 +93,7 @@ def show_help(
         typer.Argument(
             metavar="TOPIC",
             help="A command, or environment, exit-codes, config.",
+            autocompletion=_known,
             show_default=False,
         ),
     ] = None,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 
 if TYPE_CHECKING:
     from llmctl.cli.rented import Session
+    from llmctl.ops.budget_watch import BudgetWatch
     from llmctl.ops.tunnel import DoorWish
     from llmctl.ops.tunnels import Registry
     from llmctl.ssh.supervisor import Tunnel
@@ -20,6 +21,7 @@ Words = Annotated[
     typer.Argument(
         metavar="[NAME | list | stop NAME]",
         help="Which instance; without it the only one. list and stop are about --background.",
+        autocompletion=candidates.instances,
         show_default=False,
     ),
 ]
@@ -101,7 +103,9 @@ def tunnel(  # noqa: PLR0913  one parameter per option
         _background(registry, made.name, command)
     else:
         wish = DoorWish(port=port, socket=socket)
-        _foreground(made, wish, registry if child else None, quiet=quiet, as_json=as_json)
+        record = registry if child else None
+        watch = session.renting.budget_watch()
+        _foreground(made, wish, record, watch, quiet=quiet, as_json=as_json)
 
 
 def _tunnel(session: "Session", names: list[str], host: str | None) -> "Tunnel":
@@ -158,6 +162,7 @@ def _foreground(
     tunnel: "Tunnel",
     wish: "DoorWish",
     registry: "Registry | None",
+    watch: "BudgetWatch | None",
     *,
     quiet: bool,
     as_json: bool,
@@ -167,7 +172,7 @@ def _foreground(
     from llmctl.cli import interrupt
     from llmctl.core.errors import Cancelled
 
-    work = _held(tunnel, wish, registry, quiet=quiet, as_json=as_json)
+    work = _held(tunnel, wish, registry, watch, quiet=quiet, as_json=as_json)
     with contextlib.suppress(Cancelled):  # Ctrl-C is how it ends
         interrupt.run(work, leftover=lambda: Cancelled("interrupted"), quiet=True)
 
@@ -176,6 +181,7 @@ async def _held(
     tunnel: "Tunnel",
     wish: "DoorWish",
     registry: "Registry | None",
+    watch: "BudgetWatch | None",
     *,
     quiet: bool,
     as_json: bool,
@@ -187,8 +193,9 @@ async def _held(
 
     record = registry.hold(tunnel.name) if registry else contextlib.nullcontext()
     view = TunnelView(sys.stderr, os.environ, quiet=quiet)
+    beside = watch.beside() if watch else contextlib.nullcontext()
     with record as held_record, view:
-        async with contextlib.aclosing(hold(tunnel, wish)) as states:
+        async with beside, contextlib.aclosing(hold(tunnel, wish)) as states:
             shown = False
             async for held in states:
                 if not shown:

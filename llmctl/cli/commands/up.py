@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import candidates, options
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
@@ -19,11 +19,20 @@ MONEY = "Money"
 
 NewName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="What to call it, in other commands too."),
+    typer.Argument(
+        metavar="NAME",
+        help="What to call it, in other commands too.",
+        autocompletion=candidates.instances,
+    ),
 ]
 Profile = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="See llmctl profile list.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="See llmctl profile list.",
+        autocompletion=candidates.profiles,
+        show_default=False,
+    ),
 ]
 Providers = Annotated[
     list[str] | None,
@@ -31,6 +40,7 @@ Providers = Annotated[
         "--provider",
         metavar="NAME",
         help="vast, runpod, host or local; may be repeated " + variables("rent.provider"),
+        autocompletion=candidates.one_of("vast", "runpod", "host", "local"),
         rich_help_panel=MACHINE,
         show_default=False,
     ),
@@ -41,6 +51,7 @@ GpuName = Annotated[
         "--gpu",
         metavar="CARD",
         help="rtx4090, h100, h100-sxm ... " + variables("rent.gpu"),
+        autocompletion=candidates.cards,
         rich_help_panel=MACHINE,
         show_default=False,
     ),
@@ -60,6 +71,7 @@ Region = Annotated[
     typer.Option(
         metavar="PLACE",
         help="Country code or data centre " + variables("rent.region"),
+        autocompletion=candidates.places,
         rich_help_panel=MACHINE,
         show_default=False,
     ),
@@ -126,6 +138,7 @@ Model = Annotated[
         metavar="NAME",
         help="Default: qwen3-coder, or qwen2.5-coder:7b where memory is short "
         + variables("model.name"),
+        autocompletion=candidates.models,
         rich_help_panel=ENGINE,
         show_default=False,
     ),
@@ -145,6 +158,7 @@ KvCache = Annotated[
         "--kv-cache-type",
         metavar="TYPE",
         help="f16, q8_0 or q4_0 " + variables("ollama.kv_cache_type"),
+        autocompletion=candidates.one_of("f16", "q8_0", "q4_0"),
         rich_help_panel=ENGINE,
         show_default=False,
     ),
@@ -239,7 +253,7 @@ def up(  # noqa: PLR0913  one parameter per option
     from llmctl.render.offers import plan_document, plan_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
-    session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet)
+    session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet, dry_run=dry_run)
     keys = session.renting.access
     spec = make_spec(session.loaded, name, profile=profile, keys=keys, keep=keep)
     plan = session.run(lambda world: plan_up(world, spec))

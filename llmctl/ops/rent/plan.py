@@ -16,6 +16,8 @@ from llmctl.core.rental import (
     UpPlan,
     UpSpec,
 )
+from llmctl.core.reports_cost import Spend
+from llmctl.ops import budget
 from llmctl.ops.rent import offers, ranking, sizing
 from llmctl.ops.rent.images import image_for
 from llmctl.ops.rent.world import World
@@ -23,10 +25,14 @@ from llmctl.providers.registry import market_name
 
 ALTERNATIVES = 8
 _LOW_CREDIT_HOURS = 2
+_LEAST_S = 1800.0
+"""A machine that the budget ends sooner is not worth renting."""
 
 
 async def plan_up(world: World, spec: UpSpec) -> UpPlan:
-    """Return the plan; reads only. Raises ``NoCapacity`` with the nearest miss.
+    """Return the plan; reads only.
+
+    Raises ``NoCapacity`` with the nearest miss, and ``OverBudget``.
 
     A rental of that name is taken up where it is; then nothing new is rented. One that is being
     destroyed is ended by ``up`` before it rents. A market whose list of instances cannot be read
@@ -39,6 +45,7 @@ async def plan_up(world: World, spec: UpSpec) -> UpPlan:
         return await _resumed(world, spec, existing)
     if not spec.providers[0].paid:
         return UpPlan(spec=spec, offer=None, fit=None, resumes=existing)
+    budget.refuse(_spend(world))
     if spec.volume and ProviderName.RUNPOD not in spec.providers:
         raise ConfigError("network volumes exist at RunPod only", hint="add --provider runpod")
     names, problems = await _readable(world, spec)
@@ -48,6 +55,30 @@ async def plan_up(world: World, spec: UpSpec) -> UpPlan:
     if not report.offers:
         raise offers.nothing_fits(report, wish, names)
     return await _planned(world, spec, fit, report, problems, existing)
+
+
+def _spend(world: World) -> Spend:
+    return budget.read_spend(world.store, world.config.budget, world.clock.now())
+
+
+def _within_budget(world: World, spec: UpSpec, offer: Offer) -> tuple[UpSpec, list[str]]:
+    """Return the order with what the budget says to it.
+
+    Where instances are to be ended at the limit, its own watchdog does it, whoever sleeps here.
+    """
+    spend = _spend(world)
+    said = budget.outlook(spend, offer.usd_per_hour, spec.ttl_s)
+    lasts_s = budget.lasts_s(spend, offer.usd_per_hour)
+    if not said or lasts_s is None or world.config.budget.at_limit != "stop":
+        return spec, said
+    if lasts_s < _LEAST_S:
+        raise budget.OverBudget(
+            f"{said[0]}, in less than {_LEAST_S / 60:.0f} minutes; nothing is rented",
+            hint="raise the budget, or set budget.at_limit to refuse",
+        )
+    return msgspec.structs.replace(spec, ttl_s=lasts_s), [
+        f"{said[0]}; the machine ends itself then"
+    ]
 
 
 def _has_machine(rental: Rental) -> bool:
@@ -89,6 +120,8 @@ async def _planned(
     ranked = offers.distinct(report.offers)
     best, hours = ranked[0], spec.ttl_s / 3600
     account, warnings = await _credit(world, best)
+    spec, said = _within_budget(world, spec, best)
+    warnings += said
     if best.spot:
         warnings.append("a spot machine may be taken away at any moment, with all that is on it")
     unasked = [f"not asked: {each.message}" for each in (*problems, *report.problems)]

@@ -3,6 +3,7 @@
 from llmctl.core.errors import LlmctlError, NoCapacity, ProviderError
 from llmctl.core.rental import Fit, InstanceState, Phase, Rental, StepState, UpPlan
 from llmctl.core.reports import PowerPlan
+from llmctl.ops import budget
 from llmctl.ops.rent.images import image_for
 from llmctl.ops.rent.launch import arrive
 from llmctl.ops.rent.prepare import Prepared, prepare
@@ -51,8 +52,8 @@ async def stop(world: World, rental: Rental) -> Rental:
 async def start(world: World, rental: Rental) -> Prepared | None:
     """Start a stopped instance and get its model ready again; None where it was ready.
 
-    Address and host key are new. Raises ``NoCapacity`` with the cure when its GPU is taken; any
-    other failure leaves it started, to be taken up by the same command.
+    Address and host key are new. Raises ``NoCapacity`` with the cure when its GPU is taken, and
+    ``OverBudget``; any other failure leaves it started, to be taken up by the same command.
     """
     provider = _stoppable(world, rental)
     with world.store.owned(rental.name):
@@ -69,7 +70,9 @@ async def start(world: World, rental: Rental) -> Prepared | None:
 
 async def _started(world: World, provider: SupportsStop, rental: Rental) -> Rental:
     """Ask for the start, with the time it may run written down before."""
-    deadline = world.clock.now() + rental.spec.ttl_s
+    now = world.clock.now()
+    budget.refuse(budget.read_spend(world.store, world.config.budget, now))
+    deadline = now + rental.spec.ttl_s
     starting = world.store.advance(rental.uuid, Phase.STARTING, deadline=deadline)
     try:
         await provider.start(rental.instance_id or "")

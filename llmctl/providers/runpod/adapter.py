@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from llmctl.core.billing import Bill
 from llmctl.core.errors import InsufficientCredit, NoCapacity, NotFound, ProviderError
 from llmctl.core.money import MicroUsd, micro_usd
 from llmctl.core.rental import (
@@ -23,6 +24,7 @@ from llmctl.core.rental import (
     ProviderName,
 )
 from llmctl.providers.runpod.api import PATIENCE, Api, Patience
+from llmctl.providers.runpod.charges import read_records, window
 from llmctl.providers.runpod.instance import GONE, instance
 from llmctl.providers.runpod.market import COMMUNITY, SECURE, min_cuda_text, offers
 from llmctl.providers.runpod.order import pod_body
@@ -33,8 +35,8 @@ _UP = (InstanceState.PENDING, InstanceState.LOADING, InstanceState.RUNNING)
 class RunPodProvider:
     """One account at RunPod. ``key`` is held in memory and goes nowhere but to RunPod.
 
-    Also ``SupportsStop``: a stopped pod keeps its name and host, and nothing on its own disk. It
-    gets another port and another host key with each start.
+    Also ``SupportsBilling`` and ``SupportsStop``: a stopped pod keeps its name and host, and
+    nothing on its own disk. It gets another port and another host key with each start.
     """
 
     name = ProviderName.RUNPOD
@@ -142,6 +144,12 @@ class RunPodProvider:
     async def logs(self, instance_id: str, *, lines: int) -> list[str]:
         """Return the last lines of the container, and of its host, which pulls the image."""
         return await self._api.logs(instance_id, lines)
+
+    async def bill(self, since: float, until: float) -> Bill:
+        """Return pods only: network volumes are billed apart."""
+        query = window(since, until)
+        charges = read_records(await self._api.bill(query), query["bucketSize"])
+        return Bill(provider=self.name, charges=charges)
 
     def console_url(self, instance_id: str) -> str:
         """Return the page of the pod."""

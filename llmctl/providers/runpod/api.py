@@ -122,6 +122,10 @@ class Api:
         answer = await self._asked("GET", path, what, absent=True)
         return None if answer.status_code == 404 else read(answer.content, Volume, what)
 
+    async def bill(self, query: dict[str, Any]) -> bytes:
+        """Return the billing records of every pod, also of those that are gone."""
+        return (await self._asked("GET", "/billing/pods", "the bill", params=query)).content
+
     async def logs(self, pod_id: str, tail: int) -> list[str]:
         """Return the last ``tail`` lines of container and host, oldest first.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from llmctl.core.billing import Bill, Charge
 from llmctl.core.clock import Clock, SystemClock
 from llmctl.core.errors import (
     InsufficientCredit,
@@ -25,6 +26,7 @@ from llmctl.core.rental import (
     Order,
     ProviderName,
 )
+from llmctl.providers.vast import charges
 from llmctl.providers.vast.api import BASE_URL, NoAnswer, Refused, VastApi, words
 from llmctl.providers.vast.asks import AskRow, cards, fits, question, read_rows, to_offer
 from llmctl.providers.vast.contract import ContractRow, is_dead, read_row, to_instance
@@ -51,7 +53,7 @@ NO_INSTANCE = ("no_such_instance",)
 
 
 class VastProvider:
-    """One account at vast.ai; implements ``Provider`` and ``SupportsStop``."""
+    """One account at vast.ai; implements ``Provider``, ``SupportsStop``, ``SupportsBilling``."""
 
     name = ProviderName.VAST
 
@@ -317,6 +319,19 @@ class VastProvider:
             f" {LOG_POLLS * LOG_POLL_S:.0f} s",
             retryable=True,
         )
+
+    async def bill(self, since: float, until: float) -> Bill:
+        found: list[Charge] = []
+        tokens: set[str | None] = set()
+        filters, token = charges.days(since, until), None
+        while token not in tokens and len(tokens) < LIST_PAGES:
+            tokens.add(token)
+            page, token = charges.read_charges(await self._api.charges_page(filters, token))
+            found += page
+            if token is None:
+                return Bill(provider=self.name, charges=found)
+            await self._sleep(INTERVAL_S)
+        raise ProviderError(f"vast.ai's charges do not end after {len(tokens)} pages")
 
     def console_url(self, instance_id: str) -> str:  # noqa: ARG002 - it has one page for all
         return CONSOLE_URL

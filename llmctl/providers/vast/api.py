@@ -20,6 +20,7 @@ from llmctl.providers.vast.sdk import is_loopback, load
 BASE_URL = "https://console.vast.ai"
 ATTEMPTS = 3
 PAGE_ROWS = 25
+CHARGE_ROWS = 500
 _UNSENT = {"ConnectTimeout", "NewConnectionError", "InvalidURL", "InvalidSchema", "MissingSchema"}
 """Classes of the HTTP libraries below the package, which are not imported for their names."""
 _SHOWN = 300
@@ -144,6 +145,21 @@ class VastApi:
         return await self._call(
             f"read the logs of instance {instance_id}",
             lambda sdk: _json(sdk.client.put(path, json_data={"tail": str(lines)})),
+        )
+
+    async def charges_page(self, filters: dict[str, Any], token: str | None) -> Any:
+        # the package's own method takes at most a hundred rows a page
+        query: dict[str, Any] = {
+            "select_filters": filters,
+            "format": "table",
+            "latest_first": False,
+            "limit": CHARGE_ROWS,
+        }
+        if token is not None:
+            query["after_token"] = token
+        return await self._call(
+            "read the charges",
+            lambda sdk: _json(sdk.client.get("/charges/", query_args=query)),
         )
 
     async def fetch(self, url: str) -> str | None:

@@ -16,7 +16,8 @@ from llmctl.config.secrets import TokenStore
 from llmctl.core.clock import SystemClock
 from llmctl.core.paths import find_paths
 from llmctl.core.usage import Usage
-from llmctl.ledger.queries import LedgerSummary, Totals
+from llmctl.ledger.queries import LedgerSummary
+from llmctl.ledger.totals import Totals
 from llmctl.ledger.writer import LedgerWriter
 
 MODEL = {
@@ -246,8 +247,17 @@ class TestHealth:
     def test_healthy(self, proxy):
         found = llmctl("health")
         assert (found.returncode, found.stderr) == (0, "")
-        assert "ollama:http://gpu:11434  ready" in found.stdout
-        assert json.loads(llmctl("health", "--json").stdout) == HEALTH
+        lines = found.stdout.splitlines()
+        assert [line.split()[:3] for line in lines[:4]] == [
+            ["ok", "proxy", proxy.url],
+            ["ok", "auth", str(find_paths(os.environ).data / "token")],
+            ["ok", "cache", "memory"],
+            ["ok", "backend", "ollama:http://gpu:11434"],
+        ]
+        assert lines[-1] == "healthy"
+        document = json.loads(llmctl("health", "--json").stdout)
+        assert document.items() >= HEALTH.items()
+        assert document["healthy"] is True
         assert llmctl("health", "--quiet").stdout == ""
 
     def test_down(self, proxy):
@@ -256,36 +266,87 @@ class TestHealth:
         found = llmctl("health", "--json")
         assert (found.returncode, json.loads(found.stdout)["status"]) == (3, "down")
 
-    def test_no_proxy(self, no_proxy_answers):
-        found = llmctl("health", "--json")
-        assert (found.returncode, found.stdout) == (3, "")
-        assert json.loads(found.stderr)["error"]["code"] == "unhealthy"
+    def test_one_part_that_is_unwell_is_enough(self, proxy):
+        cache = {"kind": "redis", "healthy": False, "location": "redis://h/0", "detail": "gone"}
+        proxy.health = {**HEALTH, "status": "degraded", "cache": cache}
+        found = llmctl("health")
+        assert found.returncode == 3
+        assert "fix: redis-cli -u redis://h/0 ping\n" in found.stdout
+        assert found.stdout.endswith("1 of 4 are not well\n")
+
+    def test_without_a_proxy_it_looks_at_what_serve_would_use(self, no_proxy_answers):
+        found = llmctl("health", OLLAMA_HOST="http://127.0.0.1:9")
+        assert (found.returncode, found.stderr) == (3, "")
+        lines = found.stdout.splitlines()
+        assert lines[0].split()[:3] == ["bad", "proxy", no_proxy_answers]
+        assert lines[1].strip() == "fix: llmctl serve"
+        assert "connection refused" in lines[0]
+        assert [line.split()[1] for line in lines[2:5]] == ["cache", "ledger", "backend"]
+        assert lines[5].strip() == "fix: ollama serve"
+        document = json.loads(llmctl("health", "--json").stdout)
+        assert (document["status"], document["healthy"]) == ("unreachable", False)
+        assert not find_paths(os.environ).state.exists()
+
+    def test_a_refused_token_is_a_link_of_its_own(self, proxy):
+        found = llmctl("health", LLMCTL_AUTH_TOKEN="wrong")
+        assert found.returncode == 3
+        lines = found.stdout.splitlines()
+        assert lines[0].split()[:2] == ["ok", "proxy"]
+        assert lines[1].split()[:2] == ["bad", "auth"]
+        assert lines[2].strip().startswith("fix: export LLMCTL_AUTH_TOKEN=")
+
+    def test_a_damaged_ledger_while_the_proxy_is_down(self, no_proxy_answers):
+        path = find_paths(os.environ).ledger_file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
+        document = json.loads(llmctl("health", "--json").stdout)
+        (ledger,) = [each for each in document["links"] if each["kind"] == "ledger"]
+        assert ledger["state"] == "bad"
+        assert "damaged" in ledger["trouble"]
 
 
 class TestStats:
-    def test_of_the_running_proxy(self, proxy):
-        assert "qwen3-coder:30b" in llmctl("stats").stdout
-        assert (
-            json.loads(llmctl("stats", "--since", "24h", "--json").stdout)["total"]["requests"] == 3
-        )
-
-    def test_neither_proxy_nor_file(self, no_proxy_answers):
-        found = llmctl("stats")
-        assert found.returncode == 6
-        assert found.stderr.endswith("hint: llmctl serve\n")
-
-    async def test_the_file_while_the_proxy_is_down(self, no_proxy_answers):
+    @pytest.fixture
+    async def ledger(self):
         path = find_paths(os.environ).ledger_file
         ledger = LedgerWriter(path, clock=SystemClock())
         await ledger.start()
-        ledger.append(Usage(at=time.time(), request_id="req_1", tenant="local", model_asked="qwen"))
+        for at in (time.time(), time.time() - 7 * 86_400):
+            ledger.append(Usage(at=at, request_id="req_1", tenant="local", model_asked="qwen"))
         await ledger.close()
-        found = llmctl("stats")
-        assert found.stderr == (
-            f"warning: no proxy answers at {no_proxy_answers} (LLMCTL_SERVE_PORT); read from {path}\n"
+        return path
+
+    async def test_the_file_is_read_whatever_the_proxy_does(self, no_proxy_answers, ledger):
+        found = llmctl("stats", "--json")
+        report = json.loads(found.stdout)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert (report["total"]["requests"], report["source"]) == (2, str(ledger))
+        assert "requests     2" in llmctl("stats").stdout
+
+    async def test_ranges_and_groups(self, ledger):
+        assert llmctl("stats", "--by", "model", "--since", "24h").stdout.splitlines()[1].split()[
+            :2
+        ] == ["qwen", "1"]
+        report = json.loads(llmctl("stats", "--by", "day", "--json").stdout)
+        assert [period["total"]["requests"] for period in report["periods"]] == [1, 1]
+        assert llmctl("stats", "--by", "hour", "--csv").stdout.count("\n") == 2
+        assert llmctl("stats", "--since", "2020-01-01", "--until", "2021-01-01").stdout == (
+            "no requests\n"
         )
-        assert ["qwen", "1"] == found.stdout.splitlines()[1].split()[:2]
-        assert llmctl("stats", "--quiet").stderr == ""
+
+    def test_without_a_file_the_proxy_is_asked(self, proxy):
+        assert "qwen3-coder:30b" in llmctl("stats").stdout
+        report = json.loads(llmctl("stats", "--since", "24h", "--json").stdout)
+        assert (report["total"]["requests"], report["source"]) == (3, proxy.url)
+
+    async def test_a_proxy_that_is_named_is_asked(self, proxy, ledger):
+        report = json.loads(llmctl("stats", "--url", proxy.url, "--json").stdout)
+        assert report["total"]["requests"] == 3
+
+    def test_neither_proxy_nor_file(self, no_proxy_answers):
+        found = llmctl("stats")
+        assert found.returncode == 5
+        assert "connection refused\n\nhint: `llmctl serve` begins one" in found.stderr
 
     def test_warnings_are_json_as_well(self, no_proxy_answers):
         warnings = [json.loads(line) for line in llmctl("env", "--json").stderr.splitlines()]

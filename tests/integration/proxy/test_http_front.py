@@ -11,6 +11,7 @@ import pytest
 
 from tests.emulators.ollama import OllamaEmulator
 from tests.integration.proxy.conftest import ask
+from tests.integration.proxy.corpus import LOCAL, MESSAGES, RAW, head, raw, shaped, talk
 
 
 @pytest.fixture
@@ -25,72 +26,9 @@ async def proxy(engine, start):
         yield running
 
 
-async def talk(port: int, data: bytes) -> bytes:
-    """Send bytes, half-close nothing, and return everything until the server closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data)
-    try:
-        async with asyncio.timeout(30):
-            return await reader.read()
-    finally:
-        writer.close()
-
-
-def head(*lines: str, token: str = "") -> bytes:
-    fields = [*lines, f"x-api-key: {token}", "Connection: close"]
-    return "\r\n".join([*fields, "", ""]).encode("latin-1")
-
-
-def shaped(answer: bytes) -> tuple[int, str]:
-    """Return status and error type of an answer that must be Anthropic-shaped."""
-    start, _, body = answer.partition(b"\r\n\r\n")
-    status = int(start.split()[1])
-    error = json.loads(body)
-    assert error["type"] == "error"
-    assert error["error"]["message"]
-    assert b"request-id: " + error["request_id"].encode() in start
-    assert b"Traceback" not in answer
-    return status, error["error"]["type"]
-
-
-MESSAGES = "POST /v1/messages HTTP/1.1"
-LOCAL = "Host: 127.0.0.1"
-
-RAW = {
-    "not http": b"hello there\r\n\r\n",
-    "tls hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n",
-    "both framings": head(MESSAGES, LOCAL, "Content-Length: 5", "Transfer-Encoding: chunked"),
-    "two lengths": head(MESSAGES, LOCAL, "Content-Length: 5", "Content-Length: 6"),
-    "signed length": head(MESSAGES, LOCAL, "Content-Length: +13"),
-    "length list": head(MESSAGES, LOCAL, "Content-Length: 13, 13"),
-    "negative length": head(MESSAGES, LOCAL, "Content-Length: -1"),
-    "xchunked": head(MESSAGES, LOCAL, "Transfer-Encoding: xchunked"),
-    "chunked first": head(MESSAGES, LOCAL, "Transfer-Encoding: chunked, identity"),
-    "space before colon": head(MESSAGES, LOCAL, "X-Field : 1"),
-    "folded": head(MESSAGES, LOCAL, "X-Field: 1", " 2"),
-    "nul": head(MESSAGES, LOCAL, "X-Field: \x00"),
-    "no host": head(MESSAGES),
-    "two hosts": head(MESSAGES, LOCAL, "Host: localhost"),
-    "foreign host": head(MESSAGES, "Host: evil.example"),
-    "long line": head("POST /" + "a" * 20_000 + " HTTP/1.1", LOCAL),
-    "long field": head(MESSAGES, LOCAL, "X-Field: " + "a" * 20_000),
-    "many fields": head(MESSAGES, LOCAL, *(f"X-{n}: 1" for n in range(500))),
-    "http 2.0": head("POST /v1/messages HTTP/2.0", LOCAL),
-    "http 0.9": b"GET /v1/models\r\n\r\n",
-    "connect": head("CONNECT 127.0.0.1:22 HTTP/1.1", LOCAL),
-    "absolute uri": head("POST http://evil.example/v1/messages HTTP/1.1", LOCAL),
-    "upgrade": head(MESSAGES, LOCAL, "Upgrade: h2c", "HTTP2-Settings: AAA"),
-    "expect": head(MESSAGES, LOCAL, "Expect: nonsense", "Content-Length: 2"),
-    "origin": head(MESSAGES, LOCAL, "Origin: null", "Content-Length: 2"),
-    "fetch site": head(MESSAGES, LOCAL, "Sec-Fetch-Site: cross-site", "Content-Length: 2"),
-    "preflight": head("OPTIONS /v1/messages HTTP/1.1", LOCAL, "Origin: https://evil.example"),
-    "bad chunk": head(MESSAGES, LOCAL, "Transfer-Encoding: chunked") + b"zz\r\n\r\n",
-}
-
-
 @pytest.mark.parametrize("name", RAW)
 async def test_bad_http_is_refused_in_shape_and_closed(engine, proxy, name):
-    answer = await talk(proxy.port, RAW[name])
+    answer = await talk(proxy.port, raw(name, proxy.token))
     status, _ = shaped(answer)
     assert 400 <= status < 500
     assert b"access-control" not in answer.lower()

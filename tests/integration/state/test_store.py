@@ -5,12 +5,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from llmctl.core.errors import ConfigError, NotFound
 from llmctl.core.rental import Phase, ProviderName, SshAddress, UpSpec
+from llmctl.core.sqlitefile import open_database
 from llmctl.state.owners import Owner, this_process
+from llmctl.state.schema import MIGRATIONS
 from llmctl.state.store import AVOID_S, Busy, RentalStore, StateError
 from tests.emulators.market import ManualClock
 
@@ -114,6 +117,30 @@ def test_prices_are_kept_as_intervals(store, clock):
         for each in store.intervals(rental.uuid)
     ]
     assert found == [(0, 200, 400_000, "running"), (200, 300, 20_000, "stopped")]
+
+
+def test_intervals_name_the_instance_they_are_of(store, clock):
+    rental = store.begin(spec(), VAST)
+    price = {"usd_per_hour": 400_000}
+    store.advance(rental.uuid, Phase.CREATED, instance_id="1", **price)
+    clock.advance(100)
+    # found under another id, at the same price: another line of the bill
+    store.advance(rental.uuid, Phase.CREATED, instance_id="2", **price)
+    found = [(each.provider, each.instance_id, each.ends) for each in store.intervals(rental.uuid)]
+    assert found == [("vast", "1", clock.now()), ("vast", "2", None)]
+
+
+def test_a_record_of_0_2_is_kept_and_read(path, clock):
+    path.parent.mkdir(mode=0o700)
+    open_database(path, MIGRATIONS[:1]).close()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("INSERT INTO rentals VALUES ('u', 'main', 'vast', '7', 'gone', 1.0, x'7B7D')")
+        old.execute("INSERT INTO intervals VALUES ('u', 1.0, 9.0, 400000, 'running')")
+    store = RentalStore(path, clock=clock)
+    (interval,) = store.intervals("u")
+    assert (interval.begins, interval.ends, interval.usd_per_hour) == (1.0, 9.0, 400_000)
+    assert (interval.provider, interval.instance_id) == (None, None)
+    store.close()
 
 
 def test_machines_that_failed_are_avoided_for_a_day(store, clock):

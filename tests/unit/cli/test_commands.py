@@ -97,7 +97,7 @@ class TestServe:
     def test_every_flag_of_the_configuration_is_an_option(self, output):
         text = output("serve", "--help")
         for key, flag in FLAGS.items():
-            if not key.startswith(("rent.", "ollama.")):
+            if not key.startswith(("rent.", "ollama.", "budget.", "cost.")):
                 assert f" {flag} " in text
 
     @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class TestCompletion:
         ("words", "found"),
         [
             ("llmctl se", ["serve"]),
-            ("llmctl config ", ["path", "show"]),
+            ("llmctl config ", ["edit", "path", "set", "show"]),
             ("llmctl serve --no", ["--no-auth", "--no-cache", "--no-color"]),
         ],
     )

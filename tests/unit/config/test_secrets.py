@@ -13,6 +13,8 @@ import pytest
 from llmctl.config.secrets import (
     Secret,
     TokenStore,
+    cache_seal_key,
+    drop_cache_seal_key,
     engine_key_from_environment,
     install_secret,
     token_from_environment,
@@ -230,6 +232,37 @@ class TestEngineKey:
         with pytest.raises(AuthError, match="LLMCTL_BACKEND_API_KEY holds") as caught:
             engine_key_from_environment({"LLMCTL_BACKEND_API_KEY": "schlüssel"})
         assert "schlüssel" not in f"{caught.value.message} {caught.value.hint}"
+
+
+class TestCacheSealKey:
+    def test_it_stays_the_same_and_is_no_other_secret(self, directory):
+        key = cache_seal_key(directory)
+        assert len(key) == 32
+        assert cache_seal_key(directory) == key != install_secret(directory)
+        assert mode(directory / "cache-seal.key") == 0o600
+
+    def test_dropping_it_makes_another(self, directory):
+        key = cache_seal_key(directory)
+        secret = install_secret(directory)
+        drop_cache_seal_key(directory)
+        assert cache_seal_key(directory) != key
+        assert install_secret(directory) == secret
+        assert key not in b"".join(path.read_bytes() for path in directory.iterdir())
+
+    def test_dropping_one_that_was_never_made(self, directory):
+        drop_cache_seal_key(directory)
+        assert len(cache_seal_key(directory)) == 32
+
+    def test_one_that_cannot_be_removed_is_told(self, directory):
+        (directory / "cache-seal.key").mkdir(parents=True)
+        with pytest.raises(AuthError, match="cannot remove .*cache-seal.key"):
+            drop_cache_seal_key(directory)
+
+    def test_others_must_not_read_it(self, directory):
+        cache_seal_key(directory)
+        (directory / "cache-seal.key").chmod(0o640)
+        with pytest.raises(AuthError, match="is open to other users"):
+            cache_seal_key(directory)
 
 
 class TestInstallSecret:

@@ -135,3 +135,11 @@ def test_protected_values_are_masked_in_messages_and_tracebacks(written):
     logging.getLogger("llmctl").warning("abc")
     assert "correct-horse" not in written.getvalue()
     assert written.getvalue().endswith("ValueError: ****\nwarning: abc\n")
+
+
+def test_secrets_of_the_environment_are_known_by_their_names():
+    environ = {"SOME_API_KEY": "open-sesame-1", "db_password": "open-sesame-2", "HOME": "/home/me"}
+    logs.protect_environment(environ)
+    assert logs.redact(f"{environ}") == (
+        "{'SOME_API_KEY': '****', 'db_password': '****', 'HOME': '/home/me'}"
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmctl.core.paths import find_paths, make_private
+from llmctl.core.paths import find_paths, make_private, write_private
 
 
 def test_home_puts_everything_below_one_directory(tmp_path):
@@ -45,3 +45,25 @@ def test_what_exists_keeps_its_mode(tmp_path):
     before = (tmp_path / "a").stat().st_mode
     make_private(tmp_path / "a")
     assert (tmp_path / "a").stat().st_mode == before
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct)
+def test_private_files_under_any_umask(tmp_path, umask):
+    path = tmp_path / "a" / "file"
+    before = os.umask(umask)
+    try:
+        write_private(path, b"one")
+        write_private(path, b"two")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_private_file_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path / "file", b"one")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

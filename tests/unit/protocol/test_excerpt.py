@@ -1,6 +1,7 @@
 import pytest
 
-from llmctl.protocol.excerpt import MOST_PIECES, PIECE_CHARS, excerpt
+from llmctl.protocol.anthropic import TextBlock, ToolResultBlock, Turn
+from llmctl.protocol.excerpt import MOST_PIECES, PIECE_CHARS, excerpt, last_words
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,35 @@ def test_longer_ones_are_parts_from_beginning_to_end(factor: float) -> None:
     assert sum(map(len, pieces)) * times == pytest.approx(len(text))
     assert text.startswith(pieces[0])
     assert text.rindex(pieces[-1]) > len(text) * 0.7
+
+
+def said(*turns):
+    return [Turn(role=role, content=content) for role, content in turns]
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ([("user", "hi\n  there ")], "hi there"),
+        ([("user", "first"), ("assistant", "no"), ("user", "second")], "second"),
+        ([("user", "asked"), ("assistant", "calls")], "asked"),
+        ([("user", [TextBlock(text="one"), TextBlock(text="two")])], "two"),
+        (
+            [("user", [TextBlock(text="two"), TextBlock(text=" <system-reminder>x")])],
+            "two",
+        ),
+        (
+            [("user", "asked"), ("user", [ToolResultBlock(tool_use_id="t", content="found")])],
+            "asked",
+        ),
+        ([("assistant", "no")], ""),
+        ([], ""),
+        ([("user", "broken \ud83d")], "broken ?"),
+    ],
+)
+def test_the_last_words_of_the_user(turns, words):
+    assert last_words(said(*turns), most_chars=500) == words
+
+
+def test_last_words_are_cut():
+    assert last_words(said(("user", "word " * 1000)), most_chars=12) == "word word wo"

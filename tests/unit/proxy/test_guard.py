@@ -109,3 +109,23 @@ def test_a_wildcard_address_names_no_host():
     guard = Guard(listen="0.0.0.0", hosts=[], origins=[])
     with pytest.raises(ApiError):
         guard.check(request(Host="0.0.0.0:8000"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "gpu.example", "[::1]:8000"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_our_own_page_may_call_its_own_paths(guard, host, scheme):
+    own = {"Host": host, "Origin": f"{scheme}://{host}"}
+    guard.check(request("/ui/login", **own))
+    for path in ("/v1/messages", "/ui", "/uix/login", "/health"):
+        with pytest.raises(ApiError) as refused:
+            guard.check(request(path, **own))
+        assert refused.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://127.0.0.1:8001", "http://127.0.0.1", "http://localhost:8000", "null", ""]
+)
+def test_another_port_or_name_of_this_machine_is_another_page(guard, origin):
+    with pytest.raises(ApiError) as refused:
+        guard.check(request("/ui/login", Origin=origin))
+    assert refused.value.status == 403

@@ -1,14 +1,8 @@
-"""Counters and what Prometheus is told."""
+"""Counters on the way of requests."""
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from llmctl.core.usage import CacheOutcome, Usage
-from llmctl.proxy.metrics import Histogram, Metrics, exposition
-
-
-def usage(**fields) -> Usage:
-    known = {"at": 0.0, "request_id": "r", "tenant": "t", "model_asked": "m"}
-    return Usage(**(known | fields))
+from llmctl.core.usage import CacheOutcome
+from llmctl.proxy.metrics import MAX_MAKERS, OTHER, Histogram, Metrics
+from tests.unit.proxy.scraped import usage
 
 
 def test_buckets_are_cumulative_and_the_bound_is_inclusive():
@@ -19,24 +13,50 @@ def test_buckets_are_cumulative_and_the_bound_is_inclusive():
     assert histogram.total == 102.0
 
 
-def test_exposition_is_valid_and_counts():
+def test_the_hit_ratio_leaves_out_who_did_not_look():
     metrics = Metrics()
-    metrics.record(
-        usage(cache=CacheOutcome.HIT, prompt_tokens=10, completion_tokens=5, total_ms=2.0)
-    )
-    metrics.record(
-        usage(cache=CacheOutcome.MISS, prompt_tokens=7, completion_tokens=3, first_token_ms=40.0)
-    )
-    metrics.record(usage(status=529, error="overloaded_error"))
-    samples = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(exposition(metrics).decode())
-        for sample in family.samples
-    }
-    assert samples["llmctl_requests_total", (("cache", "hit"), ("status", "200"))] == 1
-    assert samples["llmctl_tokens_total", (("kind", "prompt"), ("source", "engine"))] == 7
-    assert samples["llmctl_tokens_total", (("kind", "completion"), ("source", "cache"))] == 5
-    assert samples["llmctl_errors_total", (("type", "overloaded_error"),)] == 1
-    assert samples["llmctl_first_token_seconds_bucket", (("le", "0.05"),)] == 1
-    assert samples["llmctl_request_duration_seconds_count", ()] == 3
-    assert samples["process_resident_memory_bytes", ()] > 0
+    assert metrics.hit_ratio is None
+    metrics.record(usage(cache=CacheOutcome.BYPASS))
+    assert metrics.hit_ratio is None
+    outcomes = (CacheOutcome.HIT, CacheOutcome.SEMANTIC, CacheOutcome.MISS, CacheOutcome.SHARED)
+    for outcome in outcomes:
+        metrics.record(usage(cache=outcome))
+    assert metrics.hit_ratio == 0.5
+
+
+def made(model: str, **fields) -> object:
+    known = {"cache": CacheOutcome.MISS, "backend": "ollama:x", "model_used": model}
+    return usage(**(known | fields))
+
+
+def test_only_complete_answers_of_an_engine_are_its_own():
+    metrics = Metrics()
+    metrics.record(made("m", completion_tokens=5, first_token_ms=100.0, total_ms=500.0))
+    metrics.record(made("m", error="api_error", status=500))
+    metrics.record(made("m", cache=CacheOutcome.HIT))
+    metrics.record(made("m", cache=CacheOutcome.SHARED))
+    metrics.record(made("m", backend=""))
+    only = metrics.made["ollama:x", "m"]
+    assert list(metrics.made) == [("ollama:x", "m")]
+    assert only.answers == 1
+    assert only.per_token.total == 0.1
+    assert only.first_token.total == 0.1
+
+
+def test_an_answer_of_one_token_has_no_time_per_token():
+    metrics = Metrics()
+    metrics.record(made("m", completion_tokens=1, first_token_ms=10.0, total_ms=10.0))
+    metrics.record(made("m", completion_tokens=0))
+    only = metrics.made["ollama:x", "m"]
+    assert only.answers == 2
+    assert sum(only.per_token.counts) == 0
+
+
+def test_there_is_an_end_to_the_models_told_apart():
+    metrics = Metrics()
+    for number in range(MAX_MAKERS + 50):
+        metrics.record(made(f"m{number}"))
+    metrics.record(made("m3"))
+    assert len(metrics.made) == MAX_MAKERS + 1
+    assert metrics.made[OTHER].answers == 50
+    assert metrics.made["ollama:x", "m3"].answers == 2

@@ -20,6 +20,7 @@ from llmctl.proxy.counting import TokenCounts
 from llmctl.proxy.pipeline import MAX_NAME_CHARS, Ask, Pipeline, Settings
 from tests.clocks import ManualClock
 from tests.integration.eventually import eventually
+from tests.sealing import entries_in
 from tests.unit.proxy.stage import settle
 
 MODEL = EngineModel(name="m", digest="d", context_length=8192, capabilities=frozenset({"tools"}))
@@ -91,7 +92,12 @@ class Stage:
         wishes |= {"cache": True, "tool_answers": True}
         self.pipeline = Pipeline(
             pool=self.pool,
-            answers=Answers(store, memory_bytes=1_000_000, ttl_s=3600, clock=clock),
+            answers=Answers(
+                entries_in(store, clock, tmp_path),
+                memory_bytes=1_000_000,
+                ttl_s=3600,
+                clock=clock,
+            ),
             counts=TokenCounts(TokenCounter(), _NoTasks(), tmp_path / "counts.json"),
             settings=Settings(**(wishes | settings)),
             secret=b"s" * 32,
@@ -314,3 +320,13 @@ async def test_what_the_output_limit_cut_off_is_not_kept(stage):
     stage.pool.says = [EngineChunk(text="cut", done=EngineDone(reason="length"))]
     await stage.answer(stage.ask())
     assert not stage.kept(stage.ask())
+
+
+async def test_what_is_kept_says_where_it_is_from(stage):
+    ask = stage.ask("What is a monad?")
+    await stage.answer(ask)
+    (found,) = [each async for each in stage.pipeline.answers.store.found()]
+    meta = found.meta
+    assert (found.key, meta.tenant, meta.model, meta.asked) == (ask.key, "tenant", "m", "claude-x")
+    assert (meta.excerpt, meta.tier) == ("What is a monad?", "exact")
+    assert meta.total_ms >= 0

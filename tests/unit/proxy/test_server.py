@@ -1,13 +1,24 @@
 """Deadlines of one connection, on a clock of its own: headers, idleness, clients that take nothing."""
 
 import asyncio
+import resource
 from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.http_parser import HttpRequestParserPy
 
-from llmctl.proxy.server import IDLE_S, MAX_CONNECTIONS, Connection, Front
+from llmctl.core.errors import ConfigError
+from llmctl.proxy.server import (
+    IDLE_S,
+    MAX_CONNECTIONS,
+    Connection,
+    Front,
+    check_parser,
+    connections_for,
+    most_descriptors,
+)
 from tests.clocks import ManualClock
 from tests.unit.proxy import virtual_time
 
@@ -21,8 +32,9 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
 class Wire(asyncio.Transport):
     """A transport whose other side takes what a test lets it take."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
         super().__init__()
+        self.peer = peer
         self.unsent = 0
         self.written = b""
         self.protocol: Connection | None = None
@@ -52,7 +64,7 @@ class Wire(asyncio.Transport):
         self.close()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return (self.peer, 12345) if name == "peername" else default
 
 
 async def answer(request: web.BaseRequest, *, pause_s: float = 0.0) -> web.Response:
@@ -61,8 +73,8 @@ async def answer(request: web.BaseRequest, *, pause_s: float = 0.0) -> web.Respo
     return web.Response(text="done")
 
 
-def connect(front: Front) -> Wire:
-    wire = Wire()
+def connect(front: Front, peer: str = "127.0.0.1") -> Wire:
+    wire = Wire(peer)
     wire.protocol = front()
     wire.protocol.connection_made(wire)
     return wire
@@ -251,12 +263,54 @@ async def test_a_client_that_takes_a_little_now_and_then(clock: ManualClock) -> 
 async def test_more_connections_than_are_allowed(clock: ManualClock) -> None:
     server = front()
     wires = [connect(server) for _ in range(MAX_CONNECTIONS)]
+    for wire in wires:
+        wire.protocol.data_received(GET)
+    await asyncio.sleep(1)
     refused = connect(server)
     await asyncio.sleep(1)
-    assert refused.closed_at == pytest.approx(0.0)
+    assert refused.closed_at == pytest.approx(1.0)
     assert {wire.closed_at for wire in wires} == {None}
     wires[0].close()
     await asyncio.sleep(1)
     assert connect(server).closed_at is None
     await server.stop(0.1)
     assert not server.connections
+    assert not server.silent
+
+
+@virtually
+async def test_who_says_nothing_keeps_nobody_out(clock: ManualClock) -> None:
+    server = Front(answer, header_s=HEADER_S, max_connections=10)
+    polite = connect(server, peer="10.0.0.1")
+    polite.protocol.data_received(HEAD[:10])
+    silent = [connect(server, peer="10.0.0.2") for _ in range(9)]
+    new = connect(server, peer="10.0.0.3")
+    await asyncio.sleep(1)
+    assert [wire.closed_at is None for wire in silent] == [False] + [True] * 8
+    assert polite.closed_at is None
+    for wire in (polite, new):
+        wire.protocol.data_received(HEAD[10:] + b"onetwo" if wire is polite else GET)
+    await asyncio.sleep(1)
+    assert b"200 OK" in polite.written
+    assert b"200 OK" in new.written
+    await asyncio.sleep(HEADER_S)
+    assert not server.silent
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(64, 1), (256, 64), (1024, 448), (10**6, MAX_CONNECTIONS)]
+)
+def test_connections_leave_room_for_files_and_engines(descriptors: int, connections: int) -> None:
+    assert connections_for(descriptors) == connections
+
+
+def test_only_the_strict_parser_will_do() -> None:
+    check_parser()
+    with pytest.raises(ConfigError, match="no compiled HTTP parser"):
+        check_parser(HttpRequestParserPy)
+
+
+def test_a_process_may_open_what_its_connections_need() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert most_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] or hard < 0
+    assert most_descriptors() >= min(2 * MAX_CONNECTIONS, hard if hard > 0 else 10**9)

@@ -1,33 +1,56 @@
 import pytest
 
-from llmctl.core.model import Health, PartHealth
-from llmctl.render.health import duration, health_text
+from llmctl.core.model import LoadedModel
+from llmctl.core.reports_health import (
+    AuthLink,
+    BackendLink,
+    CheckState,
+    CompletionLink,
+    HealthReport,
+    ProxyLink,
+    TunnelLink,
+)
+from llmctl.render.amounts import duration
+from llmctl.render.health import health_text
 
 
-def test_a_line_for_every_part():
-    health = Health(
-        status="degraded",
-        version="0.1.0",
-        uptime_s=11_560,
-        backends=[
-            PartHealth(name="ollama:http://a:11434", healthy=True),
-            PartHealth(name="openai:http://b:8000", detail="connection refused"),
-        ],
-        cache=PartHealth(kind="redis", location="redis://cache:6379", detail="timed out"),
-        ledger=PartHealth(location="/state/ledger.db", healthy=True),
+def shown(*links):
+    return health_text(HealthReport(at=0.0, status="ok", links=list(links)))
+
+
+def test_all_is_well():
+    text = shown(ProxyLink(name="http://x", latency_ms=0.44, status="ok", version="1", uptime_s=61))
+    assert text == "ok  proxy  http://x  0.4 ms  llmctl 1, up 1 min 1 s\n\nhealthy\n"
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(1.0, "all on the GPU"), (0.5, "50 % on the GPU"), (0.0, "on the processor"), (None, "loaded")],
+)
+def test_where_a_model_is(share, words):
+    loaded = LoadedModel(name="m", gpu_share=share)
+    assert words in shown(
+        BackendLink(name="ollama:x", engine="ollama", version="0.33.0", loaded=[loaded])
     )
-    assert health_text(health, "http://127.0.0.1:8000") == (
-        "proxy    http://127.0.0.1:8000     degraded, llmctl 0.1.0, up 3 h 12 min\n"
-        "backend  ollama:http://a:11434     ready\n"
-        "backend  openai:http://b:8000      not ready: connection refused\n"
-        "cache    redis redis://cache:6379  not ready: timed out\n"
-        "ledger   /state/ledger.db          ready\n"
-    )
 
 
-def test_parts_that_are_switched_off_are_not_shown():
-    text = health_text(Health(status="ok", cache=PartHealth(kind="memory", healthy=True)), "u")
-    assert [line.split()[0] for line in text.splitlines()] == ["proxy", "cache"]
+def test_an_engine_with_nothing_in_memory():
+    text = shown(BackendLink(name="ollama:x", engine="ollama", version="0.33.0"))
+    assert "Ollama 0.33.0, no model is loaded" in text
+    assert "waiting" not in text
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        (AuthLink(name="t", required=False), "no token is asked for"),
+        (AuthLink(name="t"), "ok  auth  t"),
+        (TunnelLink(name="t", tunnel="up", connected_s=5.0), "up, connected for 5 s, no reconnects"),
+        (CompletionLink(name="-", state=CheckState.BAD, trouble="no proxy"), "no proxy"),
+    ],
+)
+def test_what_there_is_to_say(link, words):
+    assert words in shown(link)
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def test_offers_stand_in_one_table():
         usd_per_hour=5_380_000,
     )
     assert offers_text([OFFER, bare]) == (
-        "provider     gpu          price     reliable  down        region    left     offer\n"
-        "vast         RTX 4090     $0.342/h  99.5%     2,500 Mb/s  Oslo, NO  7 d 0 h  123\n"
-        "runpod spot  2x H100 SXM  $5.380/h  -         -           -         -        SECURE/EU\n"
+        "provider     gpu          price     reliable  down        region    left  offer\n"
+        "vast         RTX 4090     $0.342/h  99.5%     2,500 Mb/s  Oslo, NO  7 d   123\n"
+        "runpod spot  2x H100 SXM  $5.380/h  -         -           -         -     SECURE/EU\n"
     )
 
 

@@ -28,8 +28,9 @@ def test_what_exists_is_billed_until_it_is_proved_gone(phase):
 
 
 def test_running_and_stopped_have_prices_of_their_own():
-    running = Interval(begins=5.0, ends=None, usd_per_hour=400_000, kind="running")
-    stopped = Interval(begins=5.0, ends=None, usd_per_hour=20_000, kind="stopped")
+    whose = {"provider": "vast", "instance_id": "7"}
+    running = Interval(begins=5.0, ends=None, usd_per_hour=400_000, kind="running", **whose)
+    stopped = Interval(begins=5.0, ends=None, usd_per_hour=20_000, kind="stopped", **whose)
     assert interval_of(a_rental(), 5.0) == running
     assert interval_of(a_rental(phase=Phase.STOPPED), 5.0) == stopped
 

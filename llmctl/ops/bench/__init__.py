@@ -1,0 +1,1 @@
+"""Measuring an engine: what is asked, what is timed, what it means in money, what is kept."""

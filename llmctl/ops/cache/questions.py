@@ -1,0 +1,20 @@
+"""The questions that the semantic tier knows, out of its journal."""
+
+from llmctl.ops.cache.access import Access
+from llmctl.semantic.journal import PAGE, START
+from llmctl.semantic.records import ENTRY, Entry, read_entry
+
+
+async def questions(access: Access) -> list[Entry]:
+    """Return what can be read and has not expired; none without a semantic tier."""
+    if access.journal is None:
+        return []
+    now, after = access.clock.now(), START
+    known: list[Entry] = []
+    while page := await access.journal.read(ENTRY, after):
+        after = page[-1].position
+        opened = (read_entry(placed, access.entries.seal) for placed in page)
+        known += [entry for entry in opened if entry is not None and entry.expires > now]
+        if len(page) < PAGE:
+            break
+    return known

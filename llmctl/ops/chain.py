@@ -1,0 +1,118 @@
+"""Puts together what ``health`` looks at, from the configuration of this user."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from llmctl.config.load import Loaded
+from llmctl.config.secrets import Secret
+from llmctl.core.clock import Clock, SystemClock
+from llmctl.core.errors import AuthError, LlmctlError
+from llmctl.core.model import Health
+from llmctl.core.paths import Paths, find_paths
+from llmctl.core.rental import Phase
+from llmctl.core.reports_health import AnyLink
+from llmctl.ops.health import Asked, Looks, ask
+from llmctl.ops.running import Address, RunningProxy, find_address, find_token
+from llmctl.ops.trial import Trial, ask_once
+from llmctl.ops.tunnels import Registry
+from llmctl.ops.unserved import look_at_parts
+from llmctl.state.store import RentalStore
+
+MACHINES_EVERY_S = 30.0
+"""Markets allow a request a second, and a login takes seconds: they are asked less often."""
+
+LookAtMachines = Callable[[], Awaitable[list[AnyLink]]]
+
+
+def looks_of(
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    *,
+    url: str | None,
+    machines: LookAtMachines,
+    deep: bool,
+) -> Looks:
+    """Return the ways to look at each part; ``machines`` is asked every half minute at most."""
+    paths, clock = find_paths(environ), SystemClock()
+    address = find_address(loaded, environ, url=url)
+    rented = _anything_rented(paths, clock)
+
+    async def itself() -> Health:
+        return await look_at_parts(_without_stand_ins(loaded, rented), environ, paths, clock)
+
+    async def complete_list() -> list[AnyLink]:
+        return await remembered() if rented else []
+
+    def complete() -> Trial:
+        with RunningProxy(address, find_token(address, environ)) as proxy:
+            return ask_once(proxy)
+
+    remembered = _remembered(machines, clock)
+    return Looks(
+        url=address.url,
+        token_source=_token_source(address, environ, paths),
+        ask=lambda: _ask(address, environ),
+        itself=itself,
+        tunnels=Registry(paths.state / "tunnels").list,
+        machines=complete_list,
+        complete=complete if deep else None,
+        clock=clock,
+    )
+
+
+def _ask(address: Address, environ: Mapping[str, str]) -> Asked:
+    token: Secret | None = None
+    trouble: AuthError | None = None
+    try:
+        token = find_token(address, environ)
+    except AuthError as unreadable:
+        trouble = unreadable
+    with RunningProxy(address, token) as proxy:
+        asked = ask(proxy)
+    if trouble is not None and asked.latency_ms is not None:
+        return Asked(latency_ms=asked.latency_ms, failure=trouble)
+    return asked
+
+
+def _token_source(address: Address, environ: Mapping[str, str], paths: Paths) -> str:
+    if environ.get("LLMCTL_AUTH_TOKEN", "").strip():
+        return "LLMCTL_AUTH_TOKEN"
+    if address.source == "ANTHROPIC_BASE_URL" and environ.get("ANTHROPIC_AUTH_TOKEN", "").strip():
+        return "ANTHROPIC_AUTH_TOKEN"
+    return str(paths.data / "token")
+
+
+def _anything_rented(paths: Paths, clock: Clock) -> list[Phase]:
+    """Return the phases of what is on record and not gone; nothing where that cannot be read."""
+    if not paths.rentals_file.exists():
+        return []
+    store = RentalStore(paths.rentals_file, clock=clock)
+    try:
+        return [rental.phase for rental in store.all() if rental.phase is not Phase.GONE]
+    except LlmctlError:
+        return []
+    finally:
+        store.close()
+
+
+def _without_stand_ins(loaded: Loaded, rented: list[Phase]) -> Loaded:
+    """Leave the default engine out where ``serve`` would use machines that are ready instead."""
+    standard = loaded.origins["backend"].kind in ("default", "customary")
+    if not standard or Phase.READY not in rented:
+        return loaded
+    config = msgspec.structs.replace(loaded.config, backend=[])
+    return msgspec.structs.replace(loaded, config=config)
+
+
+def _remembered(look: LookAtMachines, clock: Clock) -> LookAtMachines:
+    found: list[AnyLink] = []
+    asked_at = float("-inf")
+
+    async def again() -> list[AnyLink]:
+        nonlocal found, asked_at
+        if clock.monotonic() - asked_at >= MACHINES_EVERY_S:
+            found, asked_at = await look(), clock.monotonic()
+        return found
+
+    return again

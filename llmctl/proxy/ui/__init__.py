@@ -1,0 +1,1 @@
+"""The page for people: what the proxy is doing, in a browser."""

@@ -1,0 +1,246 @@
+"""Whether two questions may mean the same, judged by what they name and how they are put.
+
+Two short questions that mean the same name the same things. Whatever of one has no counterpart in
+the other is evidence against, however near their vectors are: ``turn on`` and ``turn off``, Paris
+and Lyon, 2 and 3. So words are taken down to what they stand for, and a pair passes only where
+nothing of weight is left over and nothing has changed places.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+
+from msgspec import Struct
+
+from llmctl.semantic.reader import (
+    LITERAL,
+    NAME,
+    NEGATION,
+    NUMBER,
+    QUANTITY,
+    RELATION,
+    Facts,
+    Word,
+    facts,
+)
+from llmctl.semantic.tongue import ENGLISH
+from llmctl.semantic.words import lexicon
+
+MOST_LIGHT = 2
+"""Words that carry little, on one side only, that a pair may have left over."""
+EITHER_WAY = "difference"
+"""The kind of question whose arguments may change places."""
+TIMED = (("how",), ("how it does",), ("why",))
+"""Kinds of question that are not asked without saying when."""
+ADDRESSED = "second"
+OPPOSITES = {"to": "from", "from": "to", "over": "under", "under": "over", "with": "without",
+             "without": "with", "before": "after", "after": "before"}  # fmt: skip
+NAMED = {
+    NUMBER: "numbers differ",
+    LITERAL: "code or quotations differ",
+    NEGATION: "negations differ",
+    QUANTITY: "quantities differ",
+    RELATION: "relations differ",
+    NAME: "names differ",
+}
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """How two texts differ."""
+
+    reason: str | None
+    """Why they cannot mean the same, None where they may."""
+    common: int
+    """Words they share."""
+    heavy: int
+    """Words of weight that one has and the other has not."""
+    soft: int
+    """Words of one whose counterpart means nearly the same."""
+    light: int
+    """Words that carry little, in one only."""
+    moved: int
+    """Words that stand elsewhere."""
+
+
+def conflict(a: Facts, b: Facts) -> str | None:
+    """Return why two texts cannot mean the same, None where they may. Symmetric."""
+    return compare(a, b).reason
+
+
+def compare(a: Facts, b: Facts) -> Comparison:
+    """Return how two texts differ. Symmetric."""
+    left_a, left_b = _left_over(a, b)
+    reason = _manner(a, b) or _kind_of_difference(left_a, left_b)
+    soft, left_a, left_b = _soft_matches(left_a, left_b)
+    light = sum(_is_light(word) for word in (*left_a, *left_b))
+    heavy = len(left_a) + len(left_b) - light
+    moved, out_of_place = _moved(a, b)
+    if reason is None:
+        reason = _words_left(left_a, left_b, light=light) or out_of_place
+    common = len(a.words) - len(left_a) - soft
+    return Comparison(
+        reason=reason, common=common, heavy=heavy, soft=soft, light=light, moved=moved
+    )
+
+
+def _manner(a: Facts, b: Facts) -> str | None:
+    """Return what differs in the way two texts are put."""
+    if a.language != b.language:
+        return "languages differ"
+    if a.asks != b.asks:
+        return "requests differ"
+    if not _same_time(a, b):
+        return "tenses differ"
+    if ADDRESSED in a.persons ^ b.persons:
+        return "persons differ"
+    if _denied(a, b):
+        return "negations differ"
+    return None
+
+
+def _denied(a: Facts, b: Facts) -> bool:
+    """Tell whether two texts of several clauses deny different words."""
+    denied_a, denied_b = (
+        {word.role for word in each.words if word.kind == NEGATION and word.role} for each in (a, b)
+    )
+    return bool(denied_a and denied_b) and denied_a != denied_b
+
+
+def _kind_of_difference(left_a: list[Word], left_b: list[Word]) -> str | None:
+    kinds = {word.kind for word in (*left_a, *left_b) if not _is_light(word)}
+    return next((reason for kind, reason in NAMED.items() if kind in kinds), None)
+
+
+def _words_left(left_a: list[Word], left_b: list[Word], *, light: int) -> str | None:
+    if left_a and left_b:
+        return "words differ"
+    if light > MOST_LIGHT or light < len(left_a) + len(left_b):
+        return "one says more"
+    return None
+
+
+def _same_time(a: Facts, b: Facts) -> bool:
+    """Tell whether both or none speak of the past, and of the future; silence goes with either."""
+    if not (a.tenses and b.tenses) and a.asks not in TIMED:
+        return True
+    return all((tense in a.tenses) == (tense in b.tenses) for tense in ("past", "future"))
+
+
+def _left_over(a: Facts, b: Facts) -> tuple[list[Word], list[Word]]:
+    counted_a, counted_b = (Counter(word.text for word in each.words) for each in (a, b))
+    left_a = _beyond(a.words, counted_a - counted_b)
+    left_b = _beyond(b.words, counted_b - counted_a)
+    if EITHER_WAY in a.asks and not (left_a and left_b):
+        # a Docker image and a Docker container are a Docker image and a container
+        left_a = [word for word in left_a if word.text not in counted_b]
+        left_b = [word for word in left_b if word.text not in counted_a]
+    return left_a, left_b
+
+
+def _beyond(words: tuple[Word, ...], extra: Counter[str]) -> list[Word]:
+    found = []
+    for word in words if extra else ():
+        if extra[word.text] > 0:
+            extra[word.text] -= 1
+            found.append(word)
+    return found
+
+
+def _is_light(word: Word) -> bool:
+    return word.text in lexicon().light
+
+
+def _soft_matches(a: list[Word], b: list[Word]) -> tuple[int, list[Word], list[Word]]:
+    """Pair words that mean nearly the same; returns how many pairs and what is left."""
+    if a > b:
+        soft, left_b, left_a = _soft_matches(b, a)
+        return soft, left_a, left_b
+    groups = lexicon().soft
+    left_a, left_b = [], sorted(b)
+    for word in sorted(a):
+        lines = groups.get(word.text, frozenset())
+        other = next((w for w in left_b if lines & groups.get(w.text, frozenset())), None)
+        if other is None:
+            left_a.append(word)
+        else:
+            left_b.remove(other)
+    return len(a) - len(left_a), left_a, left_b
+
+
+# -- places --------------------------------------------------------------------------------------
+
+
+def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
+    """Return how many words stand elsewhere, and why that makes a difference if it does."""
+    if a.language != ENGLISH:
+        same = [word.text for word in a.words] == [word.text for word in b.words]
+        return 0, None if same else "order differs"
+    if EITHER_WAY in a.asks:
+        return 0, None
+    roles_a, roles_b = _roles(a), _roles(b)
+    common = roles_a.keys() & roles_b.keys()
+    if _swapped(roles_a, roles_b, common):
+        return 2, "direction differs"
+    places = {word: place for place, word in enumerate(roles_b)}
+    moved, reason = 0, None
+    for role in {"", *roles_a.values()}:
+        order = [places[w] for w in roles_a if w in common and roles_a[w] == role == roles_b[w]]
+        away = len(order) - longest_rise(order)
+        moved += away
+        if away > (not role):
+            reason = "order differs"
+    return moved, reason
+
+
+def _roles(side: Facts) -> dict[str, str]:
+    """Return the role of each word that occurs once, in order."""
+    counted = Counter(word.text for word in side.words)
+    return {
+        word.text: word.role
+        for word in side.words
+        if counted[word.text] == 1 and word.kind != NEGATION
+    }
+
+
+def _swapped(a: dict[str, str], b: dict[str, str], common: set[str]) -> bool:
+    changed = [word for word in common if a[word] != b[word]]
+    for word in changed:
+        if OPPOSITES.get(a[word]) == b[word]:
+            return True
+        if _is_agent_first(word, a, b, common) or _is_agent_first(word, b, a, common):
+            return True
+    return any(
+        _change_places(word, other, a, b) for word in changed for other in changed if word != other
+    )
+
+
+def _change_places(word: str, other: str, a: dict[str, str], b: dict[str, str]) -> bool:
+    """Tell whether two words have taken each other's place: list of dicts, dict of lists."""
+    if a[word] and a[word] == b[other]:
+        return True
+    return not a[word] and not b[other] and bool(b[word] and a[other])
+
+
+def _is_agent_first(
+    word: str, passive: dict[str, str], active: dict[str, str], common: set[str]
+) -> bool:
+    """Tell whether ``word``, who does it in one text, has it done to them in the other."""
+    if passive[word] != "by" or active[word]:
+        return False
+    for other, role in active.items():
+        if other == word:
+            return False
+        if not role and other in common and not passive[other]:
+            return True
+    return False
+
+
+def longest_rise(places: list[int]) -> int:
+    """Return how many of ``places`` already stand in rising order."""
+    ends: list[int] = []
+    for place in places:
+        at = bisect_left(ends, place)
+        ends[at : at + 1] = [place]
+    return len(ends)
+
+
+__all__ = ["Comparison", "Facts", "Word", "compare", "conflict", "facts", "longest_rise"]

@@ -1,0 +1,286 @@
+"""Takes a text down to what it asks for and the words that stand for something, in order."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from llmctl.semantic.frames import asked
+from llmctl.semantic.scan import APOSTROPHE, LITERAL, NUMBER, STOP, WORD, pieces
+from llmctl.semantic.tongue import ENGLISH, language_of
+from llmctl.semantic.words import lexicon, stem
+
+NAME, NEGATION, QUANTITY, RELATION = "name", "negation", "quantity", "relation"
+UNREAD = "§"
+"""Stands in a sentence for what is no word."""
+STEMMED = frozenset({WORD, NUMBER})
+JOINING = frozenset({"and", "nor"})
+TENSES = {
+    **dict.fromkeys(("did", "was", "were", "had"), "past"),
+    **dict.fromkeys(("do", "does", "is", "are", "am", "has", "have"), "present"),
+    **dict.fromkeys(("will", "gonna"), "future"),
+}
+FEWEST_DIFFERING = 2
+"""Words without which a question about a difference says nothing."""
+ASKING = frozenset({"what", "who", "which"})
+MODAL = frozenset({"should", "would", "could", "might"})
+PERSONS = {
+    **dict.fromkeys(("i", "me", "my", "mine", "we", "us", "our", "ours"), "first"),
+    **dict.fromkeys(("you", "your", "yours"), "second"),
+}
+ANYBODY = frozenset(
+    {"", "how", "should", "possible", "must", "write", "fix", "quantity", "duration"}
+)
+"""Kinds of question in which I and you are anybody."""
+POINTING = frozenset({"this", "these", "those"})
+CLAUSES = frozenset({"and", "but", "or", "when", "if", "while", "yet"})
+DO = frozenset({"do", "does", "did"})
+DOERS = frozenset({"i", "you", "we", "one", "they", "he", "she", "it", "to", "that", "not"})
+"""Before ``do`` they make it more than a help."""
+PERFORM = "perform"
+ENDINGS = {"ll": "will", "re": "are", "ve": "have", "m": "am", "d": "would"}
+IS_SHORT = frozenset(
+    {"what", "how", "who", "where", "when", "why", "that", "there", "it", "he", "she"}
+)
+"""Words whose ``'s`` is no genitive."""
+NOT_SHORT = {"won": "will", "can": "can", "shan": "shall"}
+SAID = {
+    "cost": frozenset({"cost"}),
+    "difference": frozenset({"differ", "compar"}),
+    "meaning": frozenset({"mean", "defin"}),
+    "what": frozenset({"defin", "describ"}),
+    "why": frozenset({"caus", "reason", "happen"}),
+}
+"""Words that say once more what is asked for."""
+
+
+class Word(NamedTuple):
+    """What one or several words of a text stand for."""
+
+    text: str
+    kind: str
+    role: str
+    """The preposition that governs it, empty for none."""
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What of a text must agree."""
+
+    words: tuple[Word, ...]
+    """In order, without those that carry nothing."""
+    asks: tuple[str, ...]
+    """What the questions and orders in it ask for, sorted."""
+    tenses: frozenset[str]
+    persons: frozenset[str]
+    """Who is spoken of, where that is not anybody."""
+    language: str
+
+
+class Raw(NamedTuple):
+    """A word as it was written, or something that is no word."""
+
+    text: str
+    kind: str
+    capital: bool = False
+
+
+COMMA = Raw(",", STOP)
+
+
+def facts(text: str) -> Facts:
+    """Return the facts of ``text``, in time that grows with its length."""
+    sentences = _sentences(text)
+    language = language_of(text, [raw.text for sentence in sentences for raw in sentence])
+    words: list[Word] = []
+    asks: set[str] = set()
+    tenses: set[str] = set()
+    persons: set[str] = set()
+    for sentence in sentences:
+        if language != ENGLISH:
+            words += (Word(raw.text, raw.kind, "") for raw in sentence if raw is not COMMA)
+            continue
+        said = " ".join(raw.text if raw.kind in {WORD, STOP} else UNREAD for raw in sentence)
+        sign, start, end = asked(said)
+        asks |= {sign} - {""}
+        tenses |= _tenses(sentence)
+        if sign not in ANYBODY:
+            persons.update(PERSONS[raw.text] for raw in sentence if raw.text in PERSONS)
+        meant = _doing(sentence)
+        standing = _standing(meant[:start]) + _standing(meant[end:], asking=True)
+        if not CLAUSES.isdisjoint(raw.text for raw in sentence):
+            standing = _denying(standing)
+        again = SAID.get(sign, frozenset())
+        words += (word for word in standing if word.text not in again)
+    if len(words) < (FEWEST_DIFFERING if "difference" in asks else 1):
+        # shall and will, who are you: here the small words say it
+        words = [Word(raw.text, raw.kind, "") for sentence in sentences for raw in sentence]
+    return Facts(
+        words=tuple(words),
+        asks=tuple(sorted(asks)),
+        tenses=frozenset(tenses),
+        persons=frozenset(persons),
+        language=language,
+    )
+
+
+# -- sentences -----------------------------------------------------------------------------------
+
+
+def _sentences(text: str) -> list[list[Raw]]:
+    found: list[list[Raw]] = [[]]
+    for kind, piece in pieces(text):
+        if kind == WORD:
+            found[-1] += _spelled_out(piece)
+        elif kind != STOP:
+            found[-1].append(Raw(piece, kind))
+        elif found[-1]:
+            if piece == ".":
+                found.append([])
+            else:
+                found[-1].append(COMMA)
+    return [sentence for sentence in found if sentence]
+
+
+@lru_cache(maxsize=20_000)
+def _spelled_out(word: str) -> tuple[Raw, ...]:
+    """Return what a written word says: ``don't`` is do and not."""
+    lower = word.lower().replace(APOSTROPHE, "'")
+    lower = lexicon().short.get(lower, lower)
+    capital = word[0].isupper()
+    if word.isupper() and len(word) > 1 and lower in lexicon().stop:
+        # US and IT are not us and it
+        return (Raw(lower + "^", WORD, capital),)
+    base, _, ending = lower.partition("'")
+    if ending == "t" and base.endswith("n"):
+        return Raw(NOT_SHORT.get(base, base[:-1]), WORD), Raw("not", WORD)
+    said = "is" if ending == "s" and base in IS_SHORT else ENDINGS.get(ending)
+    return Raw(base, WORD, capital), *((Raw(said, WORD),) if said else ())
+
+
+def _doing(sentence: list[Raw]) -> list[Raw]:
+    """Tell ``do`` that says something from the one that only helps to ask."""
+    found, helped = list(sentence), False
+    for at, raw in enumerate(sentence):
+        if raw.text not in DO:
+            continue
+        before = sentence[at - 1].text if at else ""
+        after = sentence[at + 1].text if at + 1 < len(sentence) else COMMA.text
+        ends = at > 0 and (after == COMMA.text or after in lexicon().prepositions)
+        if helped or ends or before in DOERS:
+            found[at] = Raw(PERFORM, WORD)
+        helped = True
+    return found
+
+
+def _tenses(sentence: list[Raw]) -> set[str]:
+    found = set()
+    before = ""
+    if len(sentence) > 1 and sentence[0].text in ASKING and sentence[1].text.endswith("ed"):
+        found.add("past")
+    for raw in sentence:
+        tense = TENSES.get(raw.text)
+        if raw.text == "have" and before in MODAL:
+            tense = "past"
+        # I was wondering
+        if tense is not None and not (tense == "past" and before == "i"):
+            found.add(tense)
+        before = raw.text
+    return found
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def _standing(sentence: list[Raw], *, asking: bool = False) -> list[Word]:
+    """Return the words of a sentence, or of what is left after a question, that stand for something."""
+    known = lexicon()
+    stems = [stem(raw.text) if raw.kind in STEMMED else "" for raw in sentence]
+    found: list[Word] = []
+    role, fresh, at = "", False, 0
+    while at < len(sentence):
+        raw = sentence[at]
+        text, length = _meaning(sentence, stems, at)
+        at += length
+        if raw.kind == STOP:
+            role = ""
+        elif text in known.prepositions and raw.kind == WORD:
+            role, fresh = known.prepositions[text], True
+            alone = at == len(sentence) or (asking and at == length)
+            found += _telling(role, alone=alone)
+        elif not text or text in JOINING:
+            role = role if fresh or text else ""
+        elif text != "one" or _is_counted(sentence, at):
+            found.append(_word(raw, text, role, alone=length == 1))
+            fresh = False
+    return found
+
+
+def _meaning(sentence: list[Raw], stems: list[str], at: int) -> tuple[str, int]:
+    """Return what the words from ``at`` on stand for, empty for nothing, and how many they are."""
+    raw = sentence[at]
+    known = lexicon()
+    for others, name in known.phrases.get(stems[at], ()):
+        end = at + 1 + len(others)
+        if tuple(stems[at + 1 : end]) == others:
+            return name, end - at
+    if raw.kind != WORD:
+        return raw.text, 1
+    if raw.text in known.prepositions or raw.text in JOINING:
+        return raw.text, 1
+    if raw.text in known.stop:
+        return (raw.text if _points(sentence, at) else ""), 1
+    return known.synonyms.get(stems[at], stems[at]), 1
+
+
+def _telling(preposition: str, *, alone: bool) -> list[Word]:
+    """Return the word a preposition is by itself, if it is more than a link.
+
+    What is money for, and what is in it: ``alone`` it is part of what is asked.
+    """
+    if preposition in lexicon().negations:
+        return [Word(preposition, NEGATION, "")]
+    telling = alone or preposition in lexicon().relations
+    return [Word(preposition, RELATION, "")] if telling else []
+
+
+def _denying(words: list[Word]) -> list[Word]:
+    """Give each negation what it denies: the next word."""
+    found = list(words)
+    for at, word in enumerate(words[:-1]):
+        if word.kind == NEGATION:
+            found[at] = word._replace(role=words[at + 1].text)
+    return found
+
+
+def _points(sentence: list[Raw], at: int) -> bool:
+    """Tell ``which flag is this`` from ``this flag``."""
+    if sentence[at].text not in POINTING:
+        return False
+    after = sentence[at + 1] if at + 1 < len(sentence) else COMMA
+    return after.kind == STOP or after.text in lexicon().stop
+
+
+def _is_counted(sentence: list[Raw], at: int) -> bool:
+    """Tell ``one file`` from ``one of them`` and ``which one is``; ``at`` is after the word."""
+    if at >= len(sentence) or sentence[at].kind != WORD:
+        return False
+    return sentence[at].text not in lexicon().stop and sentence[at].text not in (
+        lexicon().prepositions
+    )
+
+
+def _word(raw: Raw, text: str, role: str, *, alone: bool) -> Word:
+    if raw.kind != WORD:
+        return Word(text, raw.kind, role)
+    known = lexicon()
+    for name in (raw.text, text) if alone else (text,):
+        if name in known.numbers:
+            return Word(known.numbers[name], NUMBER, role)
+        if name in known.negations:
+            return Word(known.negations[name], NEGATION, "")
+        if name in known.quantities:
+            return Word(known.quantities[name], QUANTITY, "")
+    return Word(text, NAME if raw.capital else WORD, role)
+
+
+__all__ = ["LITERAL", "NUMBER", "WORD", "Facts", "Word", "facts"]

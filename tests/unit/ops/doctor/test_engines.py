@@ -1,0 +1,127 @@
+import pytest
+from msgspec.structs import replace
+
+from llmctl.config.schema import ModelConfig
+from llmctl.core.model import EngineFacts, LoadedModel
+from llmctl.core.reports_health import CheckState
+from llmctl.ops.doctor.engines import (
+    SeenEngine,
+    answering_model,
+    context_finding,
+    engine_findings,
+    version_finding,
+)
+from llmctl.protocol.engine import EngineModel
+
+HERE = "ollama:http://127.0.0.1:11434"
+MODEL = EngineModel(
+    name="qwen3-coder:30b",
+    digest="d",
+    context_length=262_144,
+    capabilities=frozenset({"completion", "tools"}),
+)
+LOADED = LoadedModel(name=MODEL.name, context_tokens=65536, gpu_share=1.0)
+WELL = SeenEngine(
+    name=HERE,
+    kind="ollama",
+    facts=EngineFacts(version="0.33.0", latency_ms=0.7, loaded=(LOADED,)),
+    models=[MODEL],
+)
+
+
+def states(engine, config=ModelConfig()):
+    return {each.name: each.state for each in engine_findings([engine], config)}
+
+
+def one(name, engine, config=ModelConfig()):
+    return [each for each in engine_findings([engine], config) if each.name == name][-1]
+
+
+def test_well():
+    assert states(WELL) == dict.fromkeys(("reached", "version", "model", "context"), CheckState.OK)
+    assert one("reached", WELL).detail == f"{HERE} answers in 0.7 ms, with 1 model"
+
+
+def test_out_of_reach():
+    dead = SeenEngine(name=HERE, kind="ollama", failure="connection refused")
+    (found,) = engine_findings([dead], ModelConfig())
+    assert (found.state, found.fix) == (CheckState.BAD, "ollama serve")
+
+
+class TestVersions:
+    @pytest.mark.parametrize("version", ["0.17.1", "0.33.0", "1.0.0", "v0.18.0"])
+    def test_without_a_hole(self, version):
+        assert version_finding(version, where=HERE).state is CheckState.OK
+
+    @pytest.mark.parametrize(
+        ("version", "holes"),
+        [("0.17.0", ["CVE-2026-7482"]), ("0.1.30", ["CVE-2024-37032", "CVE-2026-7482"])],
+    )
+    def test_with_a_hole(self, version, holes):
+        found = version_finding(version, where=HERE)
+        assert found.state is CheckState.BAD
+        assert all(hole in found.detail for hole in holes)
+        assert found.fix == "curl -fsSL https://ollama.com/install.sh | sh"
+
+    def test_on_a_machine_on_record(self):
+        found = version_finding("0.16.0", where="main", fix="llmctl up main")
+        assert found.fix == "llmctl up main"
+
+    @pytest.mark.parametrize("version", ["", "0.0.0", "nightly"])
+    def test_what_cannot_be_compared(self, version):
+        assert version_finding(version, where=HERE).state is CheckState.UNKNOWN
+
+
+class TestTheModel:
+    def test_nothing_that_answers_for_claude(self):
+        bare = replace(WELL, models=[replace(MODEL, name="llama3:8b"), replace(MODEL, name="x")])
+        bad = one("model", bare)
+        assert (bad.state, bad.fix) == (CheckState.BAD, "ollama pull qwen3-coder")
+        assert answering_model([bare], ModelConfig()) is None
+
+    def test_the_configured_one_is_missing(self):
+        bad = one("model", WELL, ModelConfig(name="devstral"))
+        assert bad.fix == "ollama pull devstral"
+
+    def test_one_without_tools(self):
+        plain = replace(WELL, models=[replace(MODEL, capabilities=frozenset({"completion"}))])
+        assert one("model", plain).state is CheckState.BAD
+
+    def test_which_one_it_is(self):
+        assert answering_model([WELL], ModelConfig()) is MODEL
+
+
+class TestTheWindow:
+    @pytest.mark.parametrize(
+        ("window", "state", "fix"),
+        [
+            (4096, CheckState.BAD, "llmctl serve --num-ctx 65536"),
+            (23_999, CheckState.BAD, "llmctl serve --num-ctx 65536"),
+            (24_000, CheckState.NOTE, "llmctl serve --num-ctx 65536"),
+            (65_536, CheckState.OK, ""),
+        ],
+    )
+    def test_against_what_claude_code_needs(self, window, state, fix):
+        found = context_finding("m", window)
+        assert (found.state, found.fix) == (state, fix)
+
+    def test_no_more_than_it_was_trained_for(self):
+        small = replace(WELL, models=[replace(MODEL, context_length=8192)], facts=EngineFacts())
+        assert one("context", small).state is CheckState.BAD
+
+    def test_loaded_with_less_than_is_asked_for(self):
+        short = replace(LOADED, context_tokens=4096)
+        found = one("context", replace(WELL, facts=EngineFacts(version="0.33.0", loaded=(short,))))
+        assert found.state is CheckState.NOTE
+        assert "loaded with 4,096 tokens and is asked for 65,536" in found.detail
+
+
+def test_spilled():
+    spilled = replace(LOADED, gpu_share=0.5)
+    found = one("memory", replace(WELL, facts=EngineFacts(version="0.33.0", loaded=(spilled,))))
+    assert (found.state, found.fix) == (CheckState.NOTE, "llmctl serve --num-ctx 32768")
+
+
+def test_open_to_a_network():
+    found = one("exposed", replace(WELL, name="ollama:http://10.0.0.5:11434"))
+    assert (found.state, found.fix) == (CheckState.NOTE, "llmctl tunnel --host root@10.0.0.5:22")
