@@ -1,6 +1,7 @@
 """Puts together what ``health`` looks at, from the configuration of this user."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,9 +16,10 @@ from llmctl.core.reports_health import AnyLink
 from llmctl.ops.health import Asked, Looks, ask
 from llmctl.ops.running import Address, RunningProxy, find_address, find_token
 from llmctl.ops.trial import Trial, ask_once
-from llmctl.ops.tunnels import Registry
-from llmctl.ops.unserved import look_at_parts
 from llmctl.state.store import RentalStore
+
+if TYPE_CHECKING:
+    from llmctl.ops.tunnels import Background
 
 MACHINES_EVERY_S = 30.0
 """Markets allow a request a second, and a login takes seconds: they are asked less often."""
@@ -39,6 +41,8 @@ def looks_of(
     rented = _anything_rented(paths, clock)
 
     async def itself() -> Health:
+        from llmctl.ops.unserved import look_at_parts  # 0.1 s, which a proxy that answers saves
+
         return await look_at_parts(_without_stand_ins(loaded, rented), environ, paths, clock)
 
     async def complete_list() -> list[AnyLink]:
@@ -54,11 +58,21 @@ def looks_of(
         token_source=_token_source(address, environ, paths),
         ask=lambda: _ask(address, environ),
         itself=itself,
-        tunnels=Registry(paths.state / "tunnels").list,
+        tunnels=lambda: _background(paths),
         machines=complete_list,
         complete=complete if deep else None,
         clock=clock,
     )
+
+
+def _background(paths: Paths) -> "list[Background]":
+    """Return the tunnels of other processes; without any, what they are is not imported either."""
+    directory = paths.state / "tunnels"
+    if not any(directory.glob("*.json")):
+        return []
+    from llmctl.ops.tunnels import Registry
+
+    return Registry(directory).list()
 
 
 def _ask(address: Address, environ: Mapping[str, str]) -> Asked:

@@ -6,7 +6,7 @@ A running proxy knows most of it. Where none answers, what it would use is looke
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -27,8 +27,10 @@ from llmctl.core.reports_health import (
 from llmctl.ops.health_links import links_of, proxy_link, tunnel_link
 from llmctl.ops.running import NoAnswer, RunningProxy
 from llmctl.ops.trial import Trial
-from llmctl.ops.tunnels import Background
 from llmctl.ssh.dial import in_thread
+
+if TYPE_CHECKING:
+    from llmctl.ops.tunnels import Background
 
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ class Looks(Struct, frozen=True, kw_only=True):
     """Blocks."""
     itself: Callable[[], Awaitable[Health]]
     """Looks at engines and stores when there is no proxy to say."""
-    tunnels: Callable[[], Sequence[Background]]
+    tunnels: "Callable[[], Sequence[Background]]"
     machines: Callable[[], Awaitable[list[AnyLink]]]
     complete: Callable[[], Trial] | None = None
     """Blocks; None unless one real answer was asked for."""
@@ -135,7 +137,7 @@ def _auth(asked: Asked, source: str) -> AuthLink:
     return AuthLink(name=source, latency_ms=asked.auth_ms, required=asked.health.auth)
 
 
-def _background(each: Background) -> TunnelLink:
+def _background(each: "Background") -> TunnelLink:
     holder = f"pid {each.pid}"
     if each.held is None:
         return TunnelLink(

@@ -22,7 +22,7 @@ ENOUGH_AROUND_CODE = 0.4
 IN_ORDER = 0.6
 """Share of the words in common that must stand in the same order."""
 SHORT = 25
-"""Words up to which an answer may be a part of the other: ``Paris`` of a sentence about it."""
+"""Words up to which an answer has to be a part of the other: ``Paris`` of a sentence about it."""
 
 
 class Said(NamedTuple):
@@ -47,19 +47,22 @@ def same_answer(a: str, b: str) -> bool:
     if first.negations != second.negations:
         return False
     less, more = sorted((first, second), key=lambda said: len(said.words))
-    if len(more.words) <= SHORT and less.words and set(less.words) <= set(more.words):
-        return set(less.exact) <= set(more.exact)
-    return set(first.exact) == set(second.exact) and _alike(first, second)
+    if len(more.words) > SHORT:
+        same = set(less.exact) == set(more.exact) and _share_enough(less, more)
+    else:
+        same = bool(less.words) and set(less.words) <= set(more.words)
+    return same and _in_order(less, more)
 
 
-def _alike(a: Said, b: Said) -> bool:
+def _share_enough(a: Said, b: Said) -> bool:
     words_a, words_b = set(a.words), set(b.words)
-    common = words_a & words_b
     enough = ENOUGH_AROUND_CODE if a.code else ENOUGH
-    if len(common) < enough * len(words_a | words_b):
-        return False
+    return len(words_a & words_b) >= enough * len(words_a | words_b)
+
+
+def _in_order(a: Said, b: Said) -> bool:
     places = {word: place for place, word in enumerate(dict.fromkeys(b.words))}
-    order = [places[word] for word in dict.fromkeys(a.words) if word in common]
+    order = [places[word] for word in dict.fromkeys(a.words) if word in places]
     return longest_rise(order) >= IN_ORDER * len(order)
 
 

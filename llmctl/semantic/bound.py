@@ -19,6 +19,8 @@ EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper edges of the classes of risk."""
 WEIGHT = 2.0
 """How many outcomes of its own weigh as much for an entry as its likeness does."""
+ENOUGH = 30
+"""Right outcomes without which a class of risk has not shown itself."""
 AUDITS = 10.0
 MOST_AUDITS, FEWEST_AUDITS = 0.2, 0.02
 """Share of candidates that might be served and are asked all the same, at first and in the end."""
@@ -64,13 +66,18 @@ class Prior(Struct, frozen=True):
         return Prior((*self.tallies[:place], counted, *self.tallies[place + 1 :]), self.known)
 
     def wrong_at_most(self, risk: float) -> float:
-        """Return the bound of the best set of classes: with ``risk`` and all lower ones."""
+        """Return the bound of the best set of classes: with ``risk`` and all lower ones.
+
+        The riskiest class of a set must have shown itself: many right outcomes of safer ones say
+        nothing about it.
+        """
         wrong = total = 0
         best = 1.0
         for edge, here, before in zip(EDGES, self.tallies, self.known, strict=True):
-            wrong, total = wrong + here.wrong + before.wrong, total + here.total + before.total
-            if edge >= risk:
-                best = min(best, at_most(wrong, total))
+            own = Tally(here.wrong + before.wrong, here.total + before.total)
+            wrong, total = wrong + own.wrong, total + own.total
+            if edge >= risk and own.total - own.wrong >= ENOUGH:
+                best = min(best, max(at_most(wrong, total), own.wrong / own.total))
         return best
 
 

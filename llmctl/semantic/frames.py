@@ -22,12 +22,18 @@ LEADING = re.compile(
 """A sentence may begin with where or when, and ask after a comma."""
 BARE_HOW = re.compile(r"^\w{3,}ing \S+ \S+ \S+|(?:^| )how$")
 """``Sorting a list in Python``, and a question that is put in the last word."""
-DIFFERS = re.compile(r"\b(?:differ|differs|different from|differ from|vs|versus)\b")
-MEANS = re.compile(r"\b(?:mean|means|meant|meaning|definition of|stands? for)\b")
-COSTS = re.compile(r"\b(?:cost|costs|price)\b")
-SHARPER = ((frozenset({"", "how", "how it does", "what", "yes or no"}), DIFFERS, "difference"),
-           (frozenset({"what"}), MEANS, "meaning"),
-           (frozenset({"what"}), COSTS, "cost"))  # fmt: skip
+WHAT = frozenset({"what", "what it does"})
+SHARPER = (
+    (
+        WHAT | {"", "how", "how it does", "yes or no"},
+        re.compile(r"\b(?:differ|differs|different from|differ from|vs|versus)\b"),
+        "difference",
+    ),
+    (WHAT, re.compile(r"\b(?:mean|means|meant|meaning|definition of|stands? for)\b"), "meaning"),
+    (WHAT, re.compile(r"\b(?:cost|costs|price)\b"), "cost"),
+    # what did it buy, and what bought it
+    (WHAT, re.compile(r"\b(?:do|does|did)\b"), "what it does"),
+)
 """Signs that a word further on makes more exact."""
 
 

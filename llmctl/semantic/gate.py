@@ -31,6 +31,7 @@ EITHER_WAY = "difference"
 """The kind of question whose arguments may change places."""
 TIMED = (("how",), ("how it does",), ("why",))
 """Kinds of question that are not asked without saying when."""
+PLACES = frozenset({"in", "of"})
 ADDRESSED = "second"
 OPPOSITES = {"to": "from", "from": "to", "over": "under", "under": "over", "with": "without",
              "without": "with", "before": "after", "after": "before"}  # fmt: skip
@@ -129,11 +130,15 @@ def _left_over(a: Facts, b: Facts) -> tuple[list[Word], list[Word]]:
     counted_a, counted_b = (Counter(word.text for word in each.words) for each in (a, b))
     left_a = _beyond(a.words, counted_a - counted_b)
     left_b = _beyond(b.words, counted_b - counted_a)
-    if EITHER_WAY in a.asks and not (left_a and left_b):
+    if _either_way(a, b) and not (left_a and left_b):
         # a Docker image and a Docker container are a Docker image and a container
         left_a = [word for word in left_a if word.text not in counted_b]
         left_b = [word for word in left_b if word.text not in counted_a]
     return left_a, left_b
+
+
+def _either_way(a: Facts, b: Facts) -> bool:
+    return EITHER_WAY in a.asks and EITHER_WAY in b.asks
 
 
 def _beyond(words: tuple[Word, ...], extra: Counter[str]) -> list[Word]:
@@ -174,8 +179,10 @@ def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
     if a.language != ENGLISH:
         same = [word.text for word in a.words] == [word.text for word in b.words]
         return 0, None if same else "order differs"
-    if EITHER_WAY in a.asks:
+    if _either_way(a, b):
         return 0, None
+    if sorted(_exact(a)) == sorted(_exact(b)) and _exact(a) != _exact(b):
+        return 2, "order differs"
     roles_a, roles_b = _roles(a), _roles(b)
     common = roles_a.keys() & roles_b.keys()
     if _swapped(roles_a, roles_b, common):
@@ -189,6 +196,11 @@ def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
         if away > (not role):
             reason = "order differs"
     return moved, reason
+
+
+def _exact(side: Facts) -> list[str]:
+    """Return numbers and quotations, in order, that no preposition governs."""
+    return [word.text for word in side.words if word.kind in {NUMBER, LITERAL} and not word.role]
 
 
 def _roles(side: Facts) -> dict[str, str]:
@@ -217,7 +229,7 @@ def _change_places(word: str, other: str, a: dict[str, str], b: dict[str, str]) 
     """Tell whether two words have taken each other's place: list of dicts, dict of lists."""
     if a[word] and a[word] == b[other]:
         return True
-    return not a[word] and not b[other] and bool(b[word] and a[other])
+    return not a[word] and not b[other] and {b[word], a[other]} <= PLACES
 
 
 def _is_agent_first(

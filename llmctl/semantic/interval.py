@@ -17,7 +17,8 @@ def wilson(wrong: int, total: int, confidence: float = 0.95) -> tuple[float, flo
     share, spread = wrong / total, z * z / total
     middle = (share + spread / 2) / (1 + spread)
     reach = (share * (1 - share) * spread + spread * spread / 4) ** 0.5 / (1 + spread)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # by rounding only could it leave out the share that was seen
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))
 
 
 def at_most(wrong: int, total: int, confidence: float = 0.95) -> float:

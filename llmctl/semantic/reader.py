@@ -103,10 +103,9 @@ def facts(text: str) -> Facts:
         sign, start, end = asked(said)
         asks |= {sign} - {""}
         tenses |= _tenses(sentence)
-        if sign not in ANYBODY:
-            persons.update(PERSONS[raw.text] for raw in sentence if raw.text in PERSONS)
+        persons |= _persons(sentence, start, end, anybody=sign in ANYBODY)
         meant = _doing(sentence)
-        standing = _standing(meant[:start]) + _standing(meant[end:], asking=True)
+        standing = _standing(meant[:start]) + _standing(meant[end:], asking=end > start)
         if not CLAUSES.isdisjoint(raw.text for raw in sentence):
             standing = _denying(standing)
         again = SAID.get(sign, frozenset())
@@ -188,11 +187,23 @@ def _tenses(sentence: list[Raw]) -> set[str]:
     return found
 
 
+def _persons(sentence: list[Raw], start: int, end: int, *, anybody: bool) -> set[str]:
+    """Return who is spoken of beside those who ask, in words ``start`` to ``end``.
+
+    Where I and you are ``anybody`` only what is yours is told from mine, unless you asked.
+    """
+    known = {"your": "second", "yours": "second"} if anybody else PERSONS
+    if anybody and any(raw.text == "you" for raw in sentence[start:end]):
+        return set()
+    rest = (*sentence[:start], *sentence[end:])
+    return {known[raw.text] for raw in rest if raw.text in known}
+
+
 # -- words ---------------------------------------------------------------------------------------
 
 
 def _standing(sentence: list[Raw], *, asking: bool = False) -> list[Word]:
-    """Return the words of a sentence, or of what is left after a question, that stand for something."""
+    """Return the words of a sentence that stand for something; ``asking``: after a question."""
     known = lexicon()
     stems = [stem(raw.text) if raw.kind in STEMMED else "" for raw in sentence]
     found: list[Word] = []

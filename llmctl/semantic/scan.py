@@ -115,7 +115,7 @@ def _mixed(text: str) -> Iterator[Piece]:
 def _name(text: str) -> Iterator[Piece]:
     """Yield a dotted or underscored name: the suffix of ``Node.js`` is no part of it."""
     lower = text.lower()
-    if lower.endswith(".js") and lower.count(".") == 1:
+    if lower.endswith(".js") and lower.find(".") == len(lower) - 3 > 0:
         yield Piece(WORD, text[:-3])
     elif lower[0] == "." and lower[1:].isalpha():
         yield Piece(WORD, text[1:])

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,13 @@ class Street:
 
 @pytest.fixture
 async def street(tmp_path: Path) -> AsyncIterator[Street]:
+    async with a_street(tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_street(tmp_path: Path) -> AsyncIterator[Street]:
+    """Give all of it, and end what runs there."""
     home, machine = tmp_path / "llmctl", tmp_path / "machine"
     tools = machine / "bin"
     tools.mkdir(parents=True)

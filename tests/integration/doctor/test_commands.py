@@ -13,7 +13,6 @@ from tests.emulators.market import ManualClock, Market
 from tests.emulators.ollama import Answer, Delay, Model, OllamaEmulator
 from tests.emulators.runpod import RunPod
 from tests.emulators.vast import VastEmulator
-from tests.e2e.processes import Proxy
 from tests.integration.valkey import running
 
 WORDS = Answer(*(f"word{number} " for number in range(12)))

@@ -69,7 +69,15 @@ class TestTheDocument:
         async with OllamaEmulator() as emu, start(f"ollama:{emu.url}") as proxy:
             status, found = await proxy.get("/health")
         assert status == 200
-        assert {"status", "version", "uptime_s", "auth", "backends", "cache", "ledger"} <= found.keys()
+        assert {
+            "status",
+            "version",
+            "uptime_s",
+            "auth",
+            "backends",
+            "cache",
+            "ledger",
+        } <= found.keys()
         assert {"generations", "streams"} <= found.keys()
         (backend,) = found["backends"]
         assert {"name", "kind", "healthy", "detail", "models", "in_flight"} <= backend.keys()

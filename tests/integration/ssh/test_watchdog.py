@@ -183,7 +183,9 @@ async def test_new_deadline_replaces_the_old_one(
     assert second.pid != first.pid
     await eventually(lambda: watchdogs(state) == [second.pid])
     assert api.calls == []
-    assert await armed(remote) == second
+    said = await armed(remote)
+    assert said is not None
+    assert (said.pid, said.deadline) == (second.pid, second.deadline)
 
 
 async def test_rearming_without_a_key_keeps_the_old_one(

@@ -165,7 +165,9 @@ class TestATunnel:
         assert link.trouble
 
     def test_a_late_answer_is_not_the_end(self):
-        assert tunnel_link(self.status(TunnelState.SUSPECT), holder="proxy").state is CheckState.NOTE
+        assert (
+            tunnel_link(self.status(TunnelState.SUSPECT), holder="proxy").state is CheckState.NOTE
+        )
 
 
 def test_what_a_proxy_does_without_is_no_link():

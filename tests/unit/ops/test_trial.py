@@ -24,7 +24,11 @@ def stream(*events):
 
 
 def text(piece):
-    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+    return {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": piece},
+    }
 
 
 START = {"type": "message_start", "message": {"model": "qwen3-coder:30b"}}

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from llmctl.core.reports_health import CheckState
 from llmctl.render.checks import Row, milliseconds, rows_text
 
-WORDS = st.lists(st.sampled_from(["a", "word", "or", "two", "longer-than-that", "9 %"]), max_size=30)
+WORDS = st.lists(
+    st.sampled_from(["a", "word", "or", "two", "longer-than-that", "9 %"]), max_size=30
+)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,12 @@ def test_all_is_well():
 
 @pytest.mark.parametrize(
     ("share", "words"),
-    [(1.0, "all on the GPU"), (0.5, "50 % on the GPU"), (0.0, "on the processor"), (None, "loaded")],
+    [
+        (1.0, "all on the GPU"),
+        (0.5, "50 % on the GPU"),
+        (0.0, "on the processor"),
+        (None, "loaded"),
+    ],
 )
 def test_where_a_model_is(share, words):
     loaded = LoadedModel(name="m", gpu_share=share)
@@ -45,7 +50,10 @@ def test_an_engine_with_nothing_in_memory():
     [
         (AuthLink(name="t", required=False), "no token is asked for"),
         (AuthLink(name="t"), "ok  auth  t"),
-        (TunnelLink(name="t", tunnel="up", connected_s=5.0), "up, connected for 5 s, no reconnects"),
+        (
+            TunnelLink(name="t", tunnel="up", connected_s=5.0),
+            "up, connected for 5 s, no reconnects",
+        ),
         (CompletionLink(name="-", state=CheckState.BAD, trouble="no proxy"), "no proxy"),
     ],
 )

@@ -33,7 +33,9 @@ SHOWN = {
     "doctor/document.json": lambda: document(doctor_document(DOCTOR)),
     "bench/report.txt": lambda: bench_text(BENCH, EARLIER),
     "bench/no-price.txt": lambda: bench_text(
-        replace(BENCH, usd_per_hour=None, money=None, spent_usd=None, stopped="the time was used up"),
+        replace(
+            BENCH, usd_per_hour=None, money=None, spent_usd=None, stopped="the time was used up"
+        ),
         None,
     ),
     "bench/history-60.txt": lambda: history_text([EARLIER, BENCH], width=60),

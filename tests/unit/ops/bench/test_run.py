@@ -102,9 +102,7 @@ class TestLimits:
                 yield chunks
 
         engine.chat = stuck
-        result = await measured(
-            engine, clock, order(tmp_path, limits=Limits(seconds=0.3)), steps
-        )
+        result = await measured(engine, clock, order(tmp_path, limits=Limits(seconds=0.3)), steps)
         assert result.figures.warm is not None
         assert [level.concurrency for level in result.figures.levels] == [1]
         assert result.stopped == "the time was used up after 0 s"

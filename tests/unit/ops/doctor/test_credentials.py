@@ -29,9 +29,7 @@ def test_hours_left_at_what_runs_now(credit, state):
 
 def test_the_sentence():
     found = judged(720_000, [a_rental()])
-    assert found.detail == (
-        f"the key is taken ({HINT}); $0.72 left, 2.0 hours at $0.360/h"
-    )
+    assert found.detail == (f"the key is taken ({HINT}); $0.72 left, 2.0 hours at $0.360/h")
     assert found.fix == "add credit at https://cloud.vast.ai/billing/, or llmctl down --all"
 
 

@@ -24,7 +24,9 @@ class TestAsking:
         return {"PATH": f"{tmp_path}:/usr/bin:/bin"}
 
     async def test_a_card(self, tmp_path):
-        environ = self.program(tmp_path, 'echo "$1" | grep -q memory.total || exit 9', "echo A, 1000, 5, 560")
+        environ = self.program(
+            tmp_path, 'echo "$1" | grep -q memory.total || exit 9', "echo A, 1000, 5, 560"
+        )
         assert await local_cards(environ) == [
             Card(name="A", memory_mib=1000, used_mib=5, driver="560")
         ]
