@@ -9,8 +9,10 @@ what it counts: the least that reading all of it costs.
 import argparse
 import asyncio
 import json
+import os
 import random
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmctl.core.clock import SystemClock
 from llmctl.core.usage import CacheOutcome, Usage
-from llmctl.ledger.queries import open_read_only, summary
+from llmctl.ledger.queries import open_read_only, series, summary
 from llmctl.ledger.writer import LedgerWriter
 
 START = 1_800_000_000.0
 SECONDS_PER_ROW = 3.0
+LIMIT_MS = 1000.0
+"""For a million rows."""
 
 
 def main() -> None:
@@ -49,10 +53,17 @@ def main() -> None:
                 ("last hour", end - 3600),
             ):
                 taken = timed(lambda since=since: summary(connection, since))
-                show(f"summary of {name}", taken * 1e3, "ms")
+                show(f"summary of {name}", taken * 1e3, "ms", LIMIT_MS)
+            for by, since in (("day", None), ("month", None), ("hour", end - 2 * 86_400)):
+                taken = timed(lambda since=since, by=by: series(connection, since, by=by))
+                part = "all" if since is None else "two days"
+                show(f"{part} by {by}", taken * 1e3, "ms", LIMIT_MS)
+        for words in ("stats", "stats --by day", "stats --by tenant --csv"):
+            taken = timed(lambda words=words: command(path, words.split()))
+            show(f"llmctl {words}", taken * 1e3, "ms", LIMIT_MS)
 
 
-async def fill(path: Path, rows: int, show: Callable[[str, float, str], None]) -> None:
+async def fill(path: Path, rows: int, show: Callable[..., None]) -> None:
     ledger = LedgerWriter(path, clock=SystemClock())
     await ledger.start()
     appending = 0.0
@@ -102,6 +113,21 @@ def count(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT sum(total_ms) FROM requests").fetchone()
 
 
+def command(ledger: Path, words: list[str]) -> None:
+    """Run the command itself, start-up included, on the ledger of a home of its own."""
+    home = ledger.parent / "home"
+    (home / "state").mkdir(parents=True, exist_ok=True)
+    linked = home / "state" / "ledger.db"
+    if not linked.exists():
+        linked.hardlink_to(ledger)
+    subprocess.run(
+        [sys.executable, "-m", "llmctl", *words],
+        env=os.environ | {"LLMCTL_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
 def timed(work: Callable[[], object]) -> float:
     """Return the best of three, in seconds."""
     taken = []
@@ -112,12 +138,13 @@ def timed(work: Callable[[], object]) -> float:
     return min(taken)
 
 
-def show_line(name: str, value: float, unit: str) -> None:
-    print(f"{name:30} {value:10.2f} {unit}")
+def show_line(name: str, value: float, unit: str, limit: float | None = None) -> None:
+    print(f"{name:30} {value:10.2f} {unit}" + ("" if limit is None else f"  (limit {limit:g})"))
 
 
-def show_json(name: str, value: float, unit: str) -> None:
-    print(json.dumps({"name": f"ledger {name}", "value": value, "unit": unit}))
+def show_json(name: str, value: float, unit: str, limit: float | None = None) -> None:
+    figure = {"name": f"ledger {name}", "value": value, "unit": unit, "limit": limit}
+    print(json.dumps({key: field for key, field in figure.items() if field is not None}))
 
 
 if __name__ == "__main__":

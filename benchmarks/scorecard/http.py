@@ -113,7 +113,7 @@ async def messages(run: Run) -> AsyncIterator[Figure]:
         share = found["200"] / max(1, found["sent"])
         yield Figure("generated requests that were taken", share, "share", 0.02, at_least=True)
         if (command := shutil.which("schemathesis")) is not None:
-            tried, failed = await _from_the_document(served, command, run.many(1500, 40))
+            tried, failed = await _from_the_document(served, command, run.many(300, 40))
             yield Figure("requests made from /openapi.json", tried, "requests", 1, at_least=True)
             yield Figure("of them answered otherwise than it says", failed, "requests", 0)
         yield Figure("tracebacks", served.no_traceback(), "tracebacks", 0)

@@ -129,6 +129,11 @@ def begin(
     logs.setup(level=level, as_json=as_json)
 
 
+def only_errors() -> None:
+    """Log no warnings from now on: for commands whose answer holds them."""
+    logging.getLogger("llmctl").setLevel(logging.ERROR)
+
+
 def put(text: str) -> None:
     """Write an answer to stdout."""
     sys.stdout.write(text)

@@ -1,6 +1,7 @@
 """Hours, days and months of a time zone, as epoch seconds."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import floor
 from typing import Literal
 
 By = Literal["hour", "day", "month"]
@@ -12,12 +13,12 @@ def bounds(at: float, by: By, zone: tzinfo | None = UTC) -> tuple[float, float]:
 
     Where clocks change, a day has 23 or 25 hours.
     """
+    second = floor(at)  # a fraction would be rounded, and perhaps into the next period
     if by == "hour":
-        local = _local(at, zone)
-        start = local.replace(minute=0, second=0, microsecond=0)
-        begins = (at // 1) - (local - start).seconds
+        local = _local(second, zone)
+        begins = second - 60.0 * local.minute - local.second
         return begins, begins + 3600
-    midnight = _local(at, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    midnight = _local(second, zone).replace(hour=0, minute=0, second=0, fold=0)
     if by == "day":
         return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()
     first = midnight.replace(day=1)

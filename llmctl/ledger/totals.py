@@ -70,6 +70,8 @@ class Outcome(NamedTuple):
 Row = tuple[int | None, int, int, int, int, int | None]
 """First-token step, requests, prompt, completion and cached prompt tokens, generation ms."""
 
+SHORTEST_MS = 100
+"""Writing time below which a speed would be made of rounding: times are kept in milliseconds."""
 _ENGINE = frozenset({CacheOutcome.MISS.value, CacheOutcome.BYPASS.value})
 _TIERS = {
     "exact": CacheOutcome.HIT,
@@ -146,7 +148,7 @@ def _looked(cache: Mapping[str, int]) -> int:
 
 
 def _speed(tokens: int, ms: int) -> float | None:
-    return round(tokens / ms * 1000, 3) if tokens and ms else None
+    return round(tokens / ms * 1000, 3) if tokens and ms >= SHORTEST_MS else None
 
 
 def _percentiles(steps: Mapping[int, int]) -> Percentiles | None:

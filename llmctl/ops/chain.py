@@ -1,5 +1,6 @@
 """Puts together what ``health`` looks at, from the configuration of this user."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -38,28 +39,30 @@ def looks_of(
     """Return the ways to look at each part; ``machines`` is asked every half minute at most."""
     paths, clock = find_paths(environ), SystemClock()
     address = find_address(loaded, environ, url=url)
-    rented = _anything_rented(paths, clock)
+    remembered = _remembered(machines, clock)
 
     async def itself() -> Health:
         from llmctl.ops.unserved import look_at_parts  # 0.1 s, which a proxy that answers saves
 
-        return await look_at_parts(_without_stand_ins(loaded, rented), environ, paths, clock)
+        served = loaded
+        with contextlib.suppress(LlmctlError):  # told of where machines are looked at
+            served = _without_stand_ins(loaded, _phases(paths, clock))
+        return await look_at_parts(served, environ, paths, clock)
 
-    async def complete_list() -> list[AnyLink]:
-        return await remembered() if rented else []
+    async def on_record() -> list[AnyLink]:
+        return await remembered() if _phases(paths, clock) else []
 
     def complete() -> Trial:
         with RunningProxy(address, find_token(address, environ)) as proxy:
             return ask_once(proxy)
 
-    remembered = _remembered(machines, clock)
     return Looks(
         url=address.url,
         token_source=_token_source(address, environ, paths),
         ask=lambda: _ask(address, environ),
         itself=itself,
         tunnels=lambda: _background(paths),
-        machines=complete_list,
+        machines=on_record,
         complete=complete if deep else None,
         clock=clock,
     )
@@ -97,15 +100,13 @@ def _token_source(address: Address, environ: Mapping[str, str], paths: Paths) ->
     return str(paths.data / "token")
 
 
-def _anything_rented(paths: Paths, clock: Clock) -> list[Phase]:
-    """Return the phases of what is on record and not gone; nothing where that cannot be read."""
+def _phases(paths: Paths, clock: Clock) -> list[Phase]:
+    """Return how far everything is that is on record and not gone; raises ``LlmctlError``."""
     if not paths.rentals_file.exists():
         return []
     store = RentalStore(paths.rentals_file, clock=clock)
     try:
         return [rental.phase for rental in store.all() if rental.phase is not Phase.GONE]
-    except LlmctlError:
-        return []
     finally:
         store.close()
 

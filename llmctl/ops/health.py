@@ -21,6 +21,7 @@ from llmctl.core.reports_health import (
     CheckState,
     CompletionLink,
     HealthReport,
+    InstanceLink,
     ProxyLink,
     TunnelLink,
 )
@@ -92,7 +93,7 @@ def ask(proxy: RunningProxy) -> Asked:
 
 async def examine(looks: Looks) -> HealthReport:
     """Look at everything; never raises for what is unwell."""
-    asked, machines = await asyncio.gather(_in_thread(looks.ask), looks.machines())
+    asked, machines = await asyncio.gather(_in_thread(looks.ask), _machines(looks))
     health = asked.health
     links: list[AnyLink] = [_proxy(asked, looks.url)]
     if asked.latency_ms is not None:
@@ -144,6 +145,14 @@ def _background(each: "Background") -> TunnelLink:
             name=each.name, state=CheckState.UNKNOWN, trouble="it is starting", holder=holder
         )
     return tunnel_link(each.held.status, holder=holder)
+
+
+async def _machines(looks: Looks) -> list[AnyLink]:
+    try:
+        return await looks.machines()
+    except LlmctlError as failure:
+        fix = failure.hint or "llmctl doctor"
+        return [InstanceLink(name="-", state=CheckState.BAD, trouble=failure.message, fix=fix)]
 
 
 def _unless_told(machines: list[AnyLink], links: list[AnyLink]) -> list[AnyLink]:

@@ -227,6 +227,7 @@ def _market_verdict(machine: Machine) -> _Verdict | None:
 def _inside_verdict(machine: Machine, now: float) -> _Verdict | None:
     rental, armed = machine.rental, machine.armed
     up = f"llmctl up {rental.name}"
+    rearm = f"{up} --ttl 8h"  # without a time, up leaves alone what is ready
     if machine.login_failure is not None:
         changed = isinstance(machine.login_failure, HostKeyChanged)
         fix = f"llmctl instance trust {rental.name}" if changed else up
@@ -234,12 +235,12 @@ def _inside_verdict(machine: Machine, now: float) -> _Verdict | None:
     if not rental.provider.paid:
         return None
     if armed is None:
-        return CheckState.BAD, "its watchdog does not answer: it may not end by itself", up
+        return CheckState.BAD, "its watchdog does not answer: it may not end by itself", rearm
     if rental.deadline is not None and abs(armed.deadline - rental.deadline) > APART_S:
         apart = round(armed.deadline - rental.deadline)
-        return CheckState.NOTE, f"its watchdog ends it {apart:+} s from what is on record", up
+        return CheckState.NOTE, f"its watchdog ends it {apart:+} s from what is on record", rearm
     if armed.deadline - now < SOON_S:
-        return CheckState.NOTE, "it ends itself soon", f"{up} --ttl 8h"
+        return CheckState.NOTE, "it ends itself soon", rearm
     return None
 
 
@@ -253,7 +254,7 @@ def _engine_link(machine: Machine) -> BackendLink:
             state=CheckState.BAD,
             engine="ollama",
             trouble=machine.engine_failure.message if machine.engine_failure else "no answer",
-            fix=f"llmctl up {machine.rental.name}",
+            fix=_engine_fix(machine.rental),
         )
     state, trouble, fix = backend_trouble(machine.engine.loaded)
     return BackendLink(
@@ -266,6 +267,11 @@ def _engine_link(machine: Machine) -> BackendLink:
         version=machine.engine.version,
         loaded=list(machine.engine.loaded),
     )
+
+
+def _engine_fix(rental: Rental) -> str:
+    """A machine of one's own is made ready again; of a rented one the engine's log tells more."""
+    return f"llmctl {'logs' if rental.provider.paid else 'up'} {rental.name}"
 
 
 def _gpu(facts: HostFacts | None) -> str:

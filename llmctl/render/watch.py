@@ -43,6 +43,17 @@ def screen(stream: TextIO, *, live: bool) -> Iterator[Show]:
 
 
 @contextlib.contextmanager
+def busy(stream: TextIO, environ: Mapping[str, str], text: str, *, quiet: bool) -> Iterator[None]:
+    """Say in a terminal what takes its time, and take that back when it is done."""
+    if quiet or not is_live(stream, environ):
+        yield
+        return
+    console = Console(file=stream, highlight=False)
+    with Live(Text(f"{text} …"), console=console, auto_refresh=False, transient=True):
+        yield
+
+
+@contextlib.contextmanager
 def silent_keyboard() -> Iterator[None]:
     """Keep what is typed off the screen, which it would push out of place, and drop it.
 

@@ -10,14 +10,14 @@ from math import exp
 from llmctl.semantic.gate import Comparison, Facts, compare
 
 WEIGHTS = {
-    "bias": 2.50,
-    "manner": -1.86,
-    "heavy": -1.83,
+    "bias": 2.59,
+    "manner": -2.64,
+    "heavy": -1.89,
     "soft": 0.0,
     "light": 0.0,
-    "moved": -0.41,
-    "few": -0.33,
-    "far": -1.05,
+    "moved": -0.47,
+    "few": -0.32,
+    "far": -1.29,
 }
 MANY = 4
 """Words in common beyond which more of them say nothing."""

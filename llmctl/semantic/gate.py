@@ -77,7 +77,7 @@ def compare(a: Facts, b: Facts) -> Comparison:
     moved, out_of_place = _moved(a, b)
     if reason is None:
         reason = _words_left(left_a, left_b, light=light) or out_of_place
-    common = len(a.words) - len(left_a) - soft
+    common = min(len(a.words) - len(left_a), len(b.words) - len(left_b)) - soft
     return Comparison(
         reason=reason, common=common, heavy=heavy, soft=soft, light=light, moved=moved
     )

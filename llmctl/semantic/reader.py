@@ -129,7 +129,9 @@ def _sentences(text: str) -> list[list[Raw]]:
     found: list[list[Raw]] = [[]]
     for kind, piece in pieces(text):
         if kind == WORD:
-            found[-1] += _spelled_out(piece)
+            # vitamin A is not a vitamin
+            lettered = piece == "A" and found[-1]
+            found[-1] += (Raw("a^", WORD, True),) if lettered else _spelled_out(piece)
         elif kind != STOP:
             found[-1].append(Raw(piece, kind))
         elif found[-1]:
@@ -146,14 +148,18 @@ def _spelled_out(word: str) -> tuple[Raw, ...]:
     lower = word.lower().replace(APOSTROPHE, "'")
     lower = lexicon().short.get(lower, lower)
     capital = word[0].isupper()
-    if word.isupper() and len(word) > 1 and lower in lexicon().stop:
-        # US and IT are not us and it
+    if word.isupper() and len(word) > 1 and (lower in lexicon().stop or _has_form(lower)):
+        # US and IT are not us and it, and an acronym has no other form
         return (Raw(lower + "^", WORD, capital),)
     base, _, ending = lower.partition("'")
     if ending == "t" and base.endswith("n"):
         return Raw(NOT_SHORT.get(base, base[:-1]), WORD), Raw("not", WORD)
     said = "is" if ending == "s" and base in IS_SHORT else ENDINGS.get(ending)
     return Raw(base, WORD, capital), *((Raw(said, WORD),) if said else ())
+
+
+def _has_form(word: str) -> bool:
+    return word not in lexicon().synonyms and stem(word) != word
 
 
 def _doing(sentence: list[Raw]) -> list[Raw]:

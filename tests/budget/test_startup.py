@@ -1,11 +1,17 @@
 """What it costs to start: CPU time of whole processes, and what they import."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
 
 import pytest
+
+from llmctl.core.paths import find_paths
+from llmctl.core.sqlitefile import open_database
+from llmctl.ledger.schema import MIGRATIONS
+from tests.rentals import rent
 
 HEAVY = (
     "aiohttp",
@@ -18,6 +24,7 @@ HEAVY = (
     "rich",
     "sqlite3",
     "tiktoken",
+    "tomlkit",
 )
 ROUNDS = 5
 
@@ -75,8 +82,31 @@ def test_cpu_before_the_work_begins(arguments, budget_ms, unit):
     assert cpu_ms("-m", "llmctl", *arguments.split()) <= budget_ms * unit
 
 
-def test_completing_costs_no_more_than_a_command(unit, monkeypatch):
-    monkeypatch.setenv("_LLMCTL_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "llmctl serve --")
-    monkeypatch.setenv("COMP_CWORD", "2")
-    assert cpu_ms("-m", "llmctl") <= 110 * unit
+@pytest.mark.parametrize("arguments", ["stats", "stats --by day --json", "config show"])
+def test_cpu_of_commands_that_read_files_of_ours(arguments, unit):
+    """With their work, which here is as good as none."""
+    open_database(find_paths(os.environ).ledger_file, MIGRATIONS).close()
+    assert cpu_ms("-m", "llmctl", *arguments.split()) <= 120 * unit
+
+
+@pytest.mark.parametrize("shell", ["fish", "zsh"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llmctl ",
+        "llmctl serve --",
+        "llmctl down ",
+        "llmctl instance show vast:",
+        "llmctl model test ",
+        "llmctl up --gpu ",
+        "llmctl up --profile ",
+        "llmctl config set serve.",
+    ],
+)
+def test_cpu_of_tab(line, shell, unit, monkeypatch):
+    """In bash it is what it is in fish."""
+    rent("main", instance_id="123456", model="qwen3-coder:30b")
+    monkeypatch.setenv("_LLMCTL_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+    assert cpu_ms("-m", "llmctl") <= 120 * unit

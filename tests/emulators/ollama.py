@@ -192,7 +192,9 @@ class OllamaEmulator(Emulator):
 
     def _ps(self) -> dict[str, Any]:
         latest = list(dict.fromkeys(load.model for load in reversed(self.loads)))
-        loaded = {load.model: load for load in self.loads if load.model in latest[: self.max_loaded]}
+        loaded = {
+            load.model: load for load in self.loads if load.model in latest[: self.max_loaded]
+        }
         return {
             "models": [
                 {
@@ -249,7 +251,12 @@ class OllamaEmulator(Emulator):
         asked = body.get("input")
         texts = [asked] if isinstance(asked, str) else asked
         vectors = [embedding(text) for text in texts]
-        answer = {"model": body["model"], "embeddings": vectors, "total_duration": 1, "load_duration": 1}
+        answer = {
+            "model": body["model"],
+            "embeddings": vectors,
+            "total_duration": 1,
+            "load_duration": 1,
+        }
         return json_response(answer | {"prompt_eval_count": 3})
 
     def _find(self, asked: str) -> Model | None:

@@ -113,8 +113,14 @@ class OpenAIEmulator(Emulator):
         if path == "/v1/chat/completions" and recorded.method == "POST":
             return await self._chat(request, recorded)
         if path == "/v1/embeddings" and recorded.method == "POST":
-            vector = {"object": "embedding", "index": 0, "embedding": embedding(recorded.body["input"])}
-            return json_response({"object": "list", "data": [vector], "model": recorded.body["model"]})
+            vector = {
+                "object": "embedding",
+                "index": 0,
+                "embedding": embedding(recorded.body["input"]),
+            }
+            return json_response(
+                {"object": "list", "data": [vector], "model": recorded.body["model"]}
+            )
         if path == "/v1/models":
             return json_response(self._models())
         if path == "/health" and self.flavour != "plain":

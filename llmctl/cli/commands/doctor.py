@@ -35,15 +35,15 @@ def doctor(
     $ llmctl doctor --json
     """
     import asyncio
-    import logging
 
     from llmctl.core.clock import SystemClock
     from llmctl.core.paths import find_paths
     from llmctl.ops.doctor.examine import Patient, examine
+    from llmctl.render.watch import busy
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
-    if not verbose:  # what is logged of the configuration is found, and told, as well
-        logging.getLogger("llmctl").setLevel(logging.ERROR)
+    if not verbose:  # what the parts log of their troubles is found, and told, as well
+        options.only_errors()
     patient = Patient(
         environ=os.environ,
         paths=find_paths(os.environ),
@@ -52,7 +52,8 @@ def doctor(
         machines=_machines,
         config=config,
     )
-    report = asyncio.run(examine(patient))
+    with busy(sys.stderr, os.environ, "checking", quiet=quiet or as_json):
+        report = asyncio.run(examine(patient))
     if as_json or not (quiet and report.healthy):
         options.put(_shown(report, as_json=as_json, quiet=quiet))
     if not report.healthy:

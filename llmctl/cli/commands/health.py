@@ -52,16 +52,14 @@ def health(  # noqa: PLR0913  one parameter per option
     $ llmctl health --deep
     $ llmctl health --watch --json
     """
-    import asyncio
-
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     looks = _looks(config, url, deep=deep)
+    if not verbose:  # what the parts log of their troubles is shown, too
+        options.only_errors()
     if watch:
         report = _watch(looks, every, as_json=as_json)
     else:
-        from llmctl.ops.health import examine
-
-        report = asyncio.run(examine(looks))
+        report = _once(looks, quiet=quiet or as_json)
         if as_json or not (quiet and report.healthy):
             options.put(_shown(report, as_json=as_json))
     if report is not None and not report.healthy:
@@ -89,6 +87,16 @@ def _machines(loaded: "Loaded") -> "Callable[[], Awaitable[list[AnyLink]]]":
         return [link for machine in machines for link in machine_links(machine, now)]
 
     return look
+
+
+def _once(looks: "Looks", *, quiet: bool) -> "HealthReport":
+    import asyncio
+
+    from llmctl.ops.health import examine
+    from llmctl.render.watch import busy
+
+    with busy(sys.stderr, os.environ, "looking at every link", quiet=quiet):
+        return asyncio.run(examine(looks))
 
 
 def _shown(report: "HealthReport", *, as_json: bool) -> str:
@@ -129,6 +137,8 @@ async def _show_again_and_again(
 
     live = not as_json and is_live(sys.stdout, os.environ)
     with screen(sys.stdout, live=live) as show:
+        if live:
+            show("looking at every link")
         while True:
             report = await examine(looks)
             seen[:] = [report]

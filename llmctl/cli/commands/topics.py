@@ -48,6 +48,7 @@ Not settings:
   ANTHROPIC_BASE_URL, ANTHROPIC_AUTH_TOKEN
                       where `env`, `claude`, `health` and `stats` look for the proxy, unless it
                       is Anthropic's own address
+  VISUAL, EDITOR      what `config edit` opens; else vi
   NO_COLOR, TERM=dumb, FORCE_COLOR
                       colours off, off, on
 """

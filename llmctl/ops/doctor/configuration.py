@@ -104,10 +104,8 @@ def _unknown(found: Unknown) -> Finding:
     if not found.where:
         detail = f"the variable {found.name} is no setting and has no effect{hint}"
         return _finding("variables", CheckState.BAD, detail, f"unset {found.name}")
-    file, _, line = found.where.rpartition(":")
-    fix = f"sed -i {line}d {shlex.quote(file)}" if line.isdigit() else "llmctl config edit"
     detail = f"{found.where}: there is no setting {found.name!r}{hint}"
-    return _finding("file", CheckState.BAD, detail, fix)
+    return _finding("file", CheckState.BAD, detail, "llmctl config edit")
 
 
 def _shadowed(found: Shadowed) -> Finding:

@@ -64,6 +64,19 @@ async def _seen(backend: str, loaded: Loaded, environ: Mapping[str, str]) -> See
     return SeenEngine(name=engine.name, kind=kind, facts=facts_of(engine), models=list(models))
 
 
+def embedded_findings(loaded: Loaded) -> list[Finding]:
+    """Look whether the engine that ``serve`` runs itself could be run, where it is configured."""
+    if not any(each.url == "embedded" for each in loaded.config.backend):
+        return []
+    from llmctl.backend.embedded.engine import require_xllamacpp
+
+    try:
+        require_xllamacpp()
+    except LlmctlError as missing:
+        return [_finding("embedded", CheckState.BAD, missing.message, missing.hint or "")]
+    return [_finding("embedded", CheckState.OK, "llama.cpp is installed; llmctl serve runs it")]
+
+
 def engine_findings(seen: Sequence[SeenEngine], config: ModelConfig) -> list[Finding]:
     """Judge the engines; pure."""
     findings = []

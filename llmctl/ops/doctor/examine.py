@@ -1,6 +1,6 @@
 """Everything ``llmctl doctor`` looks at, put together from this user's configuration."""
 
-import logging
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -15,14 +15,12 @@ from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
 from llmctl.core.paths import Paths
 from llmctl.core.rental import Phase, ProviderName, Rental
-from llmctl.core.reports_health import DoctorReport, Finding, InstanceLink
+from llmctl.core.reports_health import CheckState, DoctorReport, Finding, InstanceLink
 from llmctl.ops.doctor import configuration, credentials, engines, gpu, machine, network, redis
 from llmctl.ops.doctor.run import Check, run_checks
 from llmctl.ops.machines import Machine, machine_links
 from llmctl.ssh.dial import in_thread
 from llmctl.state.store import RentalStore
-
-log = logging.getLogger(__name__)
 
 MACHINES_S = 40.0
 ENGINES_S = 15.0
@@ -47,8 +45,9 @@ class Patient(Struct, frozen=True, kw_only=True):
 async def examine(patient: Patient) -> DoctorReport:
     """Look at everything at the same time; never raises for what is found."""
     loaded, said = configuration.read(patient.environ, patient.config)
-    rentals = _rentals(patient)
+    rentals, unreadable = _rentals(patient)
     checks = [*_here(patient, loaded), *_configuration(patient, said)]
+    checks.append(_plain("instance", "record", lambda: unreadable))
     checks += [_credentials(patient, market, rentals) for market in VARIABLES]
     checks.append(_network(patient, loaded))
     if loaded is not None:
@@ -138,7 +137,7 @@ async def _engine_findings(patient: Patient, loaded: Loaded) -> list[Finding]:
     """Look at the engines, and at the cards here if one of them is on this machine."""
     seen = await engines.look_at_engines(loaded, patient.environ)
     config = loaded.config.model
-    findings = engines.engine_findings(seen, config)
+    findings = engines.embedded_findings(loaded) + engines.engine_findings(seen, config)
     if not any(_is_here(each.name) for each in seen):
         return findings
     model = engines.answering_model(seen, config)
@@ -187,16 +186,23 @@ def _well(link: object) -> str:
     return "its engine answers"
 
 
-def _rentals(patient: Patient) -> list[Rental]:
-    """Return what is on record and not gone; nothing where the record cannot be read."""
-    if not patient.paths.rentals_file.exists():
-        return []
-    store = RentalStore(patient.paths.rentals_file, clock=patient.clock)
+def _rentals(patient: Patient) -> tuple[list[Rental], list[Finding]]:
+    """Return what is on record and not gone, and why it cannot be read where it cannot."""
+    path = patient.paths.rentals_file
+    if not path.exists():
+        return [], []
+    store = RentalStore(path, clock=patient.clock)
     try:
-        return [each for each in store.all() if each.phase is not Phase.GONE]
+        return [each for each in store.all() if each.phase is not Phase.GONE], []
     except LlmctlError as failure:
-        log.warning("%s", failure)
-        return []
+        bad = Finding(
+            section="instance",
+            name="record",
+            state=CheckState.BAD,
+            detail=failure.message,
+            fix=f"ls -l {shlex.quote(str(path))}",
+        )
+        return [], [bad]
     finally:
         store.close()
 

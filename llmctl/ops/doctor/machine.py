@@ -138,9 +138,7 @@ async def ssh_finding(environ: Mapping[str, str]) -> Finding:
     return Finding(section=SECTION, name="ssh", state=CheckState.OK, detail=said or found)
 
 
-async def claude_finding(
-    environ: Mapping[str, str], *, within_s: float = PROGRAM_S
-) -> Finding:
+async def claude_finding(environ: Mapping[str, str], *, within_s: float = PROGRAM_S) -> Finding:
     """Look for the client; a machine that only serves does not need it."""
     try:
         client = find_client(environ)

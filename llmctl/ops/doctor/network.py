@@ -28,6 +28,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     name: str
     url: str
+    market: bool = True
+    """Asked through an HTTP proxy where the environment names one; engines never are."""
 
 
 class Reached(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,7 @@ def places(loaded: Loaded | None, environ: Mapping[str, str], paths: Paths) -> l
     for backend in loaded.config.backend if loaded else []:
         kind, _, url = backend.url.partition(":")
         if kind != "embedded" and not addresses.is_local(addresses.host_of(url)):
-            found.append(Place(name=kind, url=url))
+            found.append(Place(name=kind, url=url, market=False))
     return found
 
 
@@ -67,8 +69,7 @@ async def network_findings(wanted: Sequence[Place], clock: Clock) -> list[Findin
             _finding("network", "paths", CheckState.OK, detail),
             _finding("machine", "clock", CheckState.UNKNOWN, unasked),
         ]
-    async with httpx.AsyncClient(timeout=ANSWER_S, follow_redirects=False) as client:
-        reached = await asyncio.gather(*(_reach(client, place, clock) for place in wanted))
+    reached = await asyncio.gather(*(_reach(place, clock) for place in wanted))
     return [*map(_path, reached), clock_finding(reached)]
 
 
@@ -87,10 +88,12 @@ def clock_finding(reached: Sequence[Reached]) -> Finding:
     return _finding("machine", "clock", CheckState.BAD, detail, "sudo timedatectl set-ntp true")
 
 
-async def _reach(client: httpx.AsyncClient, place: Place, clock: Clock) -> Reached:
+async def _reach(place: Place, clock: Clock) -> Reached:
+    client = httpx.AsyncClient(timeout=ANSWER_S, trust_env=place.market)
     began = time.monotonic()
     try:
-        answer = await client.head(place.url)
+        async with client:
+            answer = await client.head(place.url)
     except (httpx.TransportError, httpx.InvalidURL) as failure:
         return Reached(place=place, reason=str(failure) or type(failure).__name__)
     latency_ms = (time.monotonic() - began) * 1000

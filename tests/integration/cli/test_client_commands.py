@@ -295,6 +295,21 @@ class TestHealth:
         assert lines[1].split()[:2] == ["bad", "auth"]
         assert lines[2].strip().startswith("fix: export LLMCTL_AUTH_TOKEN=")
 
+    def test_a_dead_redis_is_told_once(self, no_proxy_answers):
+        found = llmctl("health", REDIS_URL="redis://127.0.0.1:9/0")
+        assert found.stderr == ""
+        assert found.stdout.count("fix: redis-cli -u redis://127.0.0.1:9/0 ping\n") == 1
+
+    def test_a_damaged_record_of_what_is_rented(self, proxy):
+        path = find_paths(os.environ).rentals_file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
+        found = llmctl("health")
+        assert found.returncode == 3
+        assert "the record of what is rented cannot be kept" in found.stdout
+        found = llmctl("doctor", "--quiet")
+        assert "bad  instance" in found.stdout
+
     def test_a_damaged_ledger_while_the_proxy_is_down(self, no_proxy_answers):
         path = find_paths(os.environ).ledger_file
         path.parent.mkdir(parents=True)

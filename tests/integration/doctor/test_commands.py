@@ -92,7 +92,8 @@ class TestDoctor:
         assert {"machine/python", "credentials/vast", "network/paths"} <= found.keys()
         quiet = (await llmctl("doctor", "--quiet"))[1]
         assert quiet.splitlines()[0].startswith("bad  configuration  file")
-        assert f"fix: sed -i 2d {path}\n" in quiet
+        assert f"{path}:2: there is no setting 'serve.prot'" in quiet
+        assert "fix: llmctl config edit\n" in quiet
 
     async def test_redis(self, engine, path_of_its_own):
         options = ("--maxmemory", "50mb", "--maxmemory-policy", "noeviction")

@@ -300,9 +300,7 @@ async def test_whatever_moment_a_writer_is_killed_no_row_is_torn(tmp_path):
 
 async def test_a_stream_keeps_about_as_many_as_it_may_and_ends_with_its_time(valkey: Valkey):
     clock = ManualClock()
-    journal = RedisJournal(
-        redis_address(url=valkey.url), limits(100), house="h", clock=clock
-    )
+    journal = RedisJournal(redis_address(url=valkey.url), limits(100), house="h", clock=clock)
     await journal.start()
     for number in range(400):
         journal.append(entry_row(entry(number, expires=clock.now() + 3600), seal()))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmctl.ledger.periods import bounds
@@ -23,6 +23,7 @@ def epoch(*fields, zone=UTC):
     by=st.sampled_from(["hour", "day", "month"]),
     zone=ZONES,
 )
+@example(at=1.9999995231628418, by="hour", zone=UTC)
 def test_a_period_holds_its_moment_and_touches_the_next(at, by, zone):
     start, end = bounds(at, by, zone)
     assert start <= at < end

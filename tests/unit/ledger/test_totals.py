@@ -32,9 +32,15 @@ def test_speed_is_of_what_engines_wrote_after_the_first_token():
 
 
 @pytest.mark.parametrize(
-    "row", [(100, 3, 9, 3, 0, 0), (100, 1, 9, 1, 0, 40), (None, 1, 9, 0, 0, None)]
+    "row",
+    [
+        (100, 3, 9, 3, 0, 0),
+        (100, 1, 9, 1, 0, 400),
+        (100, 1, 9, 90, 0, 99),
+        (None, 1, 9, 0, 0, None),
+    ],
 )
-def test_answers_of_one_token_have_no_speed(row):
+def test_answers_too_short_to_time_have_no_speed(row):
     assert tally((MISS, row)).totals().tokens_per_s is None
 
 

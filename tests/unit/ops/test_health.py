@@ -1,7 +1,8 @@
 import httpx
+import msgspec
 import pytest
 
-from llmctl.core.errors import AuthError, BackendError
+from llmctl.core.errors import AuthError, BackendError, LlmctlError
 from llmctl.core.model import Health, PartHealth
 from llmctl.core.reports_health import BackendLink, CheckState, InstanceLink
 from llmctl.core.tunnel import TunnelState, TunnelStatus
@@ -191,6 +192,20 @@ class TestTheChain:
 
         report = await examine(looks(Asked(failure=NoAnswer("none")), complete=never))
         assert report.links[-1].fix == "llmctl serve"
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_hides_nothing_else():
+    async def unreadable():
+        raise LlmctlError("the record cannot be kept: it is damaged")
+
+    given = msgspec.structs.replace(looks(well()), machines=unreadable)
+    report = await examine(given)
+    (instance,) = [link for link in report.links if link.__struct_config__.tag == "instance"]
+    assert (instance.state, instance.trouble) == (
+        CheckState.BAD,
+        "the record cannot be kept: it is damaged",
+    )
+    assert len(report.links) == 6
 
 
 @pytest.mark.parametrize(

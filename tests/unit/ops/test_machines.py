@@ -194,13 +194,13 @@ class TestVerdicts:
                 {"armed": None},
                 CheckState.BAD,
                 "its watchdog does not answer: it may not end by itself",
-                "llmctl up main",
+                "llmctl up main --ttl 8h",
             ),
             (
                 {"armed": Armed(deadline=NOW + 60, idle_s=0, pid=1)},
                 CheckState.NOTE,
                 "its watchdog ends it -21540 s from what is on record",
-                "llmctl up main",
+                "llmctl up main --ttl 8h",
             ),
             (
                 {
@@ -236,7 +236,7 @@ class TestVerdicts:
         assert (engine.state, engine.trouble, engine.fix) == (
             CheckState.BAD,
             "connection refused",
-            "llmctl up main",
+            "llmctl logs main",
         )
 
     def test_what_was_not_reached_tells_nothing_of_its_engine(self):

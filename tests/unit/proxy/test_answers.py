@@ -125,7 +125,9 @@ async def test_the_clock_of_another_machine_makes_nothing_live_longer(answers, s
     [{"n": 2**70}, {"n": [-(2**80)]}, {"text": "\ud83d"}],
     ids=["huge", "huge negative", "lone surrogate"],
 )
-async def test_what_a_store_cannot_hold_is_not_kept_and_does_no_harm(answers, store, clock, tool_input):
+async def test_what_a_store_cannot_hold_is_not_kept_and_does_no_harm(
+    answers, store, clock, tool_input
+):
     call = ToolUseBlock(id="", name="Bash", input=tool_input)
     kept = answers()
     replay = Replay(message())

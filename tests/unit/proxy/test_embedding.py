@@ -11,7 +11,14 @@ from llmctl.backend.embedding import Displaced, EngineEmbedder
 from llmctl.config.schema import SemanticConfig
 from llmctl.protocol.engine import EngineModel
 from llmctl.protocol.errors import ApiError, overloaded
-from llmctl.proxy.embedding import FAILURES, MAX_PAUSE_S, MAX_WAITING, Choice, Embedding, Unavailable
+from llmctl.proxy.embedding import (
+    FAILURES,
+    MAX_PAUSE_S,
+    MAX_WAITING,
+    Choice,
+    Embedding,
+    Unavailable,
+)
 from llmctl.semantic.index import unit
 from tests.clocks import ManualClock
 from tests.unit.proxy.virtual_time import run
@@ -220,8 +227,10 @@ class FakeEngine:
 
 def choose(pool: Pool, *, local: bool = True, **config):
     made = Fake() if local else None
-    return Choice(SemanticConfig(**config), pool, keep_alive="30m", local=lambda: made) if local else (
-        Choice(SemanticConfig(**config), pool, keep_alive="30m", local=None)
+    return (
+        Choice(SemanticConfig(**config), pool, keep_alive="30m", local=lambda: made)
+        if local
+        else (Choice(SemanticConfig(**config), pool, keep_alive="30m", local=None))
     )
 
 

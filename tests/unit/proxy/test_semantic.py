@@ -97,9 +97,7 @@ class Stage:
                 executor=executor,
                 counts=counts,
             ),
-            outcomes=Outcomes(
-                self.journal, seal(), counts=counts, before=Prior(known=NOTHING)
-            ),
+            outcomes=Outcomes(self.journal, seal(), counts=counts, before=Prior(known=NOTHING)),
             executor=executor,
             counts=counts,
             clock=self.clock,

@@ -105,7 +105,9 @@ def test_a_wrong_outcome_never_allows_more(outcomes, risk, accepted):
 # -- simulations ---------------------------------------------------------------------------------
 
 
-def life(accepted: float, *, requests: int, entries: int, noise: float, seed: int) -> tuple[int, int]:
+def life(
+    accepted: float, *, requests: int, entries: int, noise: float, seed: int
+) -> tuple[int, int]:
     """Ask many times; every entry has a line of its own. Returns served and wrong answers.
 
     Likenesses of right and of wrong candidates overlap from 0.5 to 1, and ``noise`` of the outcomes
@@ -131,9 +133,7 @@ def life(accepted: float, *, requests: int, entries: int, noise: float, seed: in
 
 @pytest.mark.parametrize(("accepted", "noise"), [(0.05, 0.0), (0.05, 0.01), (0.02, 0.002)])
 def test_over_many_entries_the_wrong_share_stays_below_the_accepted_one(accepted, noise):
-    lives = [
-        life(accepted, requests=6000, entries=40, noise=noise, seed=seed) for seed in range(3)
-    ]
+    lives = [life(accepted, requests=6000, entries=40, noise=noise, seed=seed) for seed in range(3)]
     served, wrong = (sum(each) for each in zip(*lives, strict=True))
     assert served > 1000
     assert wrong / served <= accepted

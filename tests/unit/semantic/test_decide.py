@@ -15,7 +15,9 @@ def test_what_the_gate_blocks_is_not_alike_however_near():
 
 
 def test_little_in_common_and_far_vectors_speak_against():
-    long = like("How do I sort a list of dates in Python?", "In Python, how can I sort a list of dates?")
+    long = like(
+        "How do I sort a list of dates in Python?", "In Python, how can I sort a list of dates?"
+    )
     short = like("How do I sort a list?", "How can I sort a list?")
     assert 0 < short < long < 1
     assert like("How do I sort a list?", "How can I sort a list?", 0.5) < short

@@ -14,7 +14,9 @@ ENTRY = b"\0" * 32
 
 
 def outcomes(journal=None, counts=None) -> Outcomes:
-    return Outcomes(journal or ListJournal(), seal(), counts=Counter() if counts is None else counts)
+    return Outcomes(
+        journal or ListJournal(), seal(), counts=Counter() if counts is None else counts
+    )
 
 
 def totals(known: Outcomes, kind: str = "e for local") -> tuple[int, int]:

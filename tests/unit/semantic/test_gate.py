@@ -27,7 +27,10 @@ def blocked(a: str, b: str) -> str | None:
         ("How can I turn a CSV file into JSON?", "How do I convert a CSV file to JSON?"),
         ("What does idempotent mean?", "What is the meaning of idempotent?"),
         ("Is there a way to undo a commit?", "Please tell me how to undo a commit."),
-        ("What is the difference between a list and a tuple?", "How does a tuple differ from a list?"),
+        (
+            "What is the difference between a list and a tuple?",
+            "How does a tuple differ from a list?",
+        ),
         ("Who wrote Hamlet?", "Who is the author of Hamlet?"),
         ("Did Shakespeare write Hamlet?", "Was Hamlet written by Shakespeare?"),
         ("Why isn't my pod starting?", "Why is my pod not starting?"),
@@ -51,7 +54,11 @@ def test_other_words_pass(a, b):
         ("How do I start nginx?", "How do I stop nginx?", "words differ"),
         ("How do I turn on wifi?", "How do I turn off wifi?", "words differ"),
         ("How do I exit vim with saving?", "How do I exit vim without saving?", "negations differ"),
-        ("Is it safe to delete node_modules?", "Is it not safe to delete node_modules?", "negations differ"),
+        (
+            "Is it safe to delete node_modules?",
+            "Is it not safe to delete node_modules?",
+            "negations differ",
+        ),
         ("Delete all files in a folder", "Delete files in a folder", "quantities differ"),
         ("How do I install Node 18?", "How do I install Node 20?", "numbers differ"),
         ("Wait two seconds", "Wait 3 seconds", "numbers differ"),
@@ -60,7 +67,11 @@ def test_other_words_pass(a, b):
         ("What does `x or y` do?", "What does `x and y` do?", "quantities differ"),
         ("Rename get_user", "Rename get_users", "code or quotations differ"),
         ("Copy /etc/hosts", "Copy /etc/passwd", "code or quotations differ"),
-        ('Say "good morning" in French', 'Say "good evening" in French', "code or quotations differ"),
+        (
+            'Say "good morning" in French',
+            'Say "good evening" in French',
+            "code or quotations differ",
+        ),
         ("How do I sort a list in Java?", "How do I sort a list in Rust?", "names differ"),
         ("How do I write a parser?", "Why do I write a parser?", "requests differ"),
         ("Explain this function", "Fix this function", "requests differ"),
@@ -76,6 +87,8 @@ def test_other_words_pass(a, b):
         ("Find what is old but not big", "Find what is big but not old", "negations differ"),
         ("Who killed Caesar?", "Who did Caesar kill?", "requests differ"),
         ("How do I delete my account?", "How do I delete your account?", "persons differ"),
+        ("What is vitamin A?", "What is a vitamin?", "names differ"),
+        ("What is ASME?", "What is asm?", "names differ"),
         ("Sort 3 1 2", "Sort 1 3 2", "order differs"),
     ],
 )
@@ -140,7 +153,9 @@ def test_an_added_negation_blocks(text, negation, data):
     assert blocked(text, " ".join((*words[:at], negation, *words[at:])))
 
 
-@pytest.mark.parametrize("piece", ['"', "`", "'a ", "/", "a.", "-a ", "1,", "a_", "x ", "<", "how to ", "```", "http:"])
+@pytest.mark.parametrize(
+    "piece", ['"', "`", "'a ", "/", "a.", "-a ", "1,", "a_", "x ", "<", "how to ", "```", "http:"]
+)
 def test_reading_takes_time_that_grows_with_the_text(piece):
     # a pattern that backtracks would not end within the time a test has
     assert facts(piece * 20_000 + "?") is not None

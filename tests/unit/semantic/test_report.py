@@ -11,7 +11,9 @@ from tests.unit.semantic.library import ListJournal, entry, outcome, seal
 
 
 def report(right: int, wrong: int, *, rate: float = 0.01, others=()):
-    seen = [outcome(servable=True, same=True)] * right + [outcome(servable=True, same=False)] * wrong
+    seen = [outcome(servable=True, same=True)] * right + [
+        outcome(servable=True, same=False)
+    ] * wrong
     return judge([*seen, *others], entries=1, unreadable=0, error_rate=rate)
 
 

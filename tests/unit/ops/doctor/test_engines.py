@@ -1,6 +1,9 @@
+from importlib.util import find_spec
+
 import pytest
 from msgspec.structs import replace
 
+from llmctl.config.load import load
 from llmctl.config.schema import ModelConfig
 from llmctl.core.model import EngineFacts, LoadedModel
 from llmctl.core.reports_health import CheckState
@@ -8,6 +11,7 @@ from llmctl.ops.doctor.engines import (
     SeenEngine,
     answering_model,
     context_finding,
+    embedded_findings,
     engine_findings,
     version_finding,
 )
@@ -125,3 +129,18 @@ def test_spilled():
 def test_open_to_a_network():
     found = one("exposed", replace(WELL, name="ollama:http://10.0.0.5:11434"))
     assert (found.state, found.fix) == (CheckState.NOTE, "llmctl tunnel --host root@10.0.0.5:22")
+
+
+class TestTheEmbeddedOne:
+    def of(self, tmp_path, backend):
+        environ = {"LLMCTL_HOME": str(tmp_path)}
+        return embedded_findings(load(flags={"backend": [backend]}, environ=environ))
+
+    def test_where_it_is_configured(self, tmp_path):
+        (found,) = self.of(tmp_path, "embedded")
+        installed = find_spec("xllamacpp") is not None
+        assert found.state is (CheckState.OK if installed else CheckState.BAD)
+        assert found.fix == ("" if installed else "pip install 'llmctl[embedded]'")
+
+    def test_where_it_is_not(self, tmp_path):
+        assert self.of(tmp_path, "ollama") == []

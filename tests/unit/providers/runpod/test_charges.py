@@ -35,7 +35,8 @@ def test_without_an_end_a_bucket_is_as_long_as_it_was_asked_for(bucket, length):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b'""', b"null", b"[]", b"<html>", b"{}", b'{"records": [{"podId": "x"}]}', b"\xff"]
+    "body",
+    [b"", b'""', b"null", b"[]", b"<html>", b"{}", b'{"records": [{"podId": "x"}]}', b"\xff"],
 )
 def test_what_cannot_be_read_is_not_free(body):
     with pytest.raises(ProviderError):
