@@ -367,6 +367,7 @@ class Runtime:
             context_tokens=served.context_tokens if known else None,
             cache=store.kind if self.config.cache.enabled else "off",
             cache_location=store.location,
+            semantic=self.config.cache.semantic.mode if self.config.cache.enabled else "off",
             auth=self.config.serve.auth,
             token=self._new_token.reveal() if self._new_token else None,
             token_command=self._tokens.shell_words,

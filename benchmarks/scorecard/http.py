@@ -128,10 +128,8 @@ async def _from_the_document(served: Served, command: str, examples: int) -> tup
         command, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     said = (await process.communicate())[0].decode(errors="replace")
-    found = re.search(r"(\d+) generated(?:, (\d+) found (\d+))?.*?(\d+) passed", said)
-    if found is None:
-        return 0, 1
-    return int(found[1]), int(found[1]) - int(found[4])
+    found = re.search(r"(\d+) generated, (?:(\d+) found|(\d+) passed)", said)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 1)
 
 
 def _generated(port: int, token: str, examples: int) -> dict[str, int]:

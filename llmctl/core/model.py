@@ -30,6 +30,8 @@ class ServeBanner(Struct, frozen=True, kw_only=True):
     """Kind of the store: ``sqlite``, ``redis``, ``memory``, or ``off``."""
     cache_location: str = ""
     """File or address, without credentials."""
+    semantic: str = "off"
+    """What becomes of questions asked in other words: ``off``, ``shadow`` or ``on``."""
     auth: bool = True
     token: str | None = None
     """The token in plain, only if it was made at this start."""

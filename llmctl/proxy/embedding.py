@@ -33,6 +33,10 @@ class Unavailable(Exception):
     """There is no embedder now; the text says why, and what to do."""
 
 
+class NotYet(Unavailable):
+    """Which one it will be cannot be told before every engine has answered once."""
+
+
 class Choice:
     """Chooses as ``[cache.semantic]`` says; ``local`` makes the embedder of this process."""
 
@@ -80,7 +84,7 @@ class Choice:
         if self._on_engine_before:
             raise Unavailable("the engine with the embedding model is not well now")
         if not self._pool.all_answered:
-            raise Unavailable("not every engine has said yet whether it has an embedding model")
+            raise NotYet("not every engine has said yet whether it has an embedding model")
 
     def _on_engine(self) -> Embedder | None:
         found = self._pool.embedding(self._config.embedding_model)
@@ -174,6 +178,9 @@ class Embedding:
             embedder = self._choice()
             await embedder.prepare()
             await self._prove(embedder)
+        except NotYet as waiting:
+            log.info("%s", waiting)
+            return False
         except Displaced as failure:
             assert embedder is not None
             self._choice.refuse(embedder, str(failure))

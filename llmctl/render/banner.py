@@ -65,7 +65,8 @@ def _facts(banner: ServeBanner) -> list[list[str]]:
         for backend in banner.backends
     ]
     rows.append(["model", _model(banner)])
-    rows.append(["cache", f"{banner.cache} {banner.cache_location}".strip()])
+    words = "" if banner.semantic == "off" else f", in other words: {banner.semantic}"
+    rows.append(["cache", f"{banner.cache} {banner.cache_location}".strip() + words])
     if banner.token:
         rows.append(["token", f"{banner.token} (new, shown once; `llmctl env` prints it again)"])
     return rows

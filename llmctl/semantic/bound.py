@@ -19,8 +19,8 @@ EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper edges of the classes of risk."""
 WEIGHT = 2.0
 """How many outcomes of its own weigh as much for an entry as its likeness does."""
-ENOUGH = 30
-"""Right outcomes without which a class of risk has not shown itself."""
+LEAN = 8.0
+"""How much worse a class may be by its own outcomes' bound than by that of all safer ones too."""
 AUDITS = 10.0
 MOST_AUDITS, FEWEST_AUDITS = 0.2, 0.02
 """Share of candidates that might be served and are asked all the same, at first and in the end."""
@@ -76,8 +76,9 @@ class Prior(Struct, frozen=True):
         for edge, here, before in zip(EDGES, self.tallies, self.known, strict=True):
             own = Tally(here.wrong + before.wrong, here.total + before.total)
             wrong, total = wrong + own.wrong, total + own.total
-            if edge >= risk and own.total - own.wrong >= ENOUGH:
-                best = min(best, max(at_most(wrong, total), own.wrong / own.total))
+            if edge >= risk and own.total:
+                itself = max(own.wrong / own.total, at_most(own.wrong, own.total) / LEAN)
+                best = min(best, max(at_most(wrong, total), itself))
         return best
 
 

@@ -85,6 +85,8 @@ class Raw(NamedTuple):
 
 
 COMMA = Raw(",", STOP)
+LETTERS = frozenset("bcdefghjklmnopqrstuvwxyz")
+"""Names of one letter; where there is one, ``a`` is another."""
 
 
 def facts(text: str) -> Facts:
@@ -127,10 +129,12 @@ def facts(text: str) -> Facts:
 
 def _sentences(text: str) -> list[list[Raw]]:
     found: list[list[Raw]] = [[]]
-    for kind, piece in pieces(text):
+    all_pieces = list(pieces(text))
+    named = any(kind == WORD and piece in LETTERS for kind, piece in all_pieces)
+    for kind, piece in all_pieces:
         if kind == WORD:
-            # vitamin A is not a vitamin
-            lettered = piece == "A" and found[-1]
+            # vitamin A is not a vitamin, and branch a is merged into branch b
+            lettered = (piece == "A" and found[-1]) or (piece == "a" and named)
             found[-1] += (Raw("a^", WORD, True),) if lettered else _spelled_out(piece)
         elif kind != STOP:
             found[-1].append(Raw(piece, kind))

@@ -95,6 +95,7 @@ def adopt(world: World, listed: Listed, name: str) -> Rental:
         usd_per_hour=instance.usd_per_hour,
         stopped_usd_per_hour=instance.stopped_usd_per_hour,
         deadline=world.clock.now() + spec.ttl_s,
+        engine_port=world.config.ollama.port,
         detail="adopted",
     )
 

@@ -20,6 +20,7 @@ def banner():
         context_tokens=65536,
         cache="sqlite",
         cache_location="/home/me/.cache/llmctl/answers.db",
+        semantic="shadow",
         token_command="$(cat '/home/my me/token')",
         environment={
             "ANTHROPIC_BASE_URL": "http://127.0.0.1:8000",
@@ -42,7 +43,7 @@ llmctl 0.1.0 serves http://127.0.0.1:8000
 
   backend  ollama:http://127.0.0.1:11434, ready
   model    qwen3-coder:30b, 65,536 tokens of context
-  cache    sqlite /home/me/.cache/llmctl/answers.db
+  cache    sqlite /home/me/.cache/llmctl/answers.db, in other words: shadow
 
 Claude Code, in another terminal:
 

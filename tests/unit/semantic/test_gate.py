@@ -88,6 +88,7 @@ def test_other_words_pass(a, b):
         ("Who killed Caesar?", "Who did Caesar kill?", "requests differ"),
         ("How do I delete my account?", "How do I delete your account?", "persons differ"),
         ("What is vitamin A?", "What is a vitamin?", "names differ"),
+        ("How do I merge branch a into b?", "How do I merge branch b into a?", "direction differs"),
         ("What is ASME?", "What is asm?", "names differ"),
         ("Sort 3 1 2", "Sort 1 3 2", "order differs"),
     ],
