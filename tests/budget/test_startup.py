@@ -27,6 +27,8 @@ HEAVY = (
     "tomlkit",
 )
 ROUNDS = 5
+MARGIN = 1.6
+"""Other tests run beside these, and caches that are shared make the same work cost more."""
 
 
 def cpu_ms(*arguments):
@@ -44,11 +46,11 @@ def cpu_ms(*arguments):
 
 @pytest.fixture(scope="module")
 def unit():
-    """How slow this machine is just now, 1.0 being the one the budget was measured on.
+    """How slow this machine may be, 1.0 being the one the budget was measured on, left alone.
 
     Bare Python took 13 ms of CPU there.
     """
-    return max(1.0, cpu_ms("-c", "pass") / 13)
+    return MARGIN * max(1.0, cpu_ms("-c", "pass") / 13)
 
 
 def modules_after(code):
