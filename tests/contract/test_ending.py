@@ -25,6 +25,7 @@ async def test_destroying_again_is_success(bed: Bed):
     instance = await bed.up()
     await bed.provider.destroy(instance.id)
     await bed.provider.destroy(instance.id)
+    assert await bed.provider.get(instance.id) is None
 
 
 async def test_not_there_any_more_is_success(bed: Bed):

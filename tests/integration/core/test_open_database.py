@@ -139,6 +139,7 @@ def test_a_network_file_system_is_refused_by_name(tmp_path):
 
 def test_where_mounts_are_not_listed_it_goes_on(tmp_path):
     open_database(tmp_path / "x.db", [FIRST], mounts=tmp_path / "missing").close()
+    assert (tmp_path / "x.db").exists()
 
 
 def test_what_is_no_database_is_damage_and_can_be_moved_aside(tmp_path):
