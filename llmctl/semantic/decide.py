@@ -7,17 +7,17 @@ little more, and how much the two share says most.
 
 from math import exp
 
-from llmctl.semantic.gate import Comparison, Facts, compare
+from llmctl.semantic.gate import Comparison, Facts, compare, plainly_differ
 
 WEIGHTS = {
-    "bias": 2.59,
-    "manner": -2.64,
-    "heavy": -1.89,
+    "bias": 2.38,
+    "manner": -2.22,
+    "heavy": -1.79,
     "soft": 0.0,
     "light": 0.0,
-    "moved": -0.47,
-    "few": -0.32,
-    "far": -1.29,
+    "moved": -0.32,
+    "few": -0.23,
+    "far": -1.33,
 }
 MANY = 4
 """Words in common beyond which more of them say nothing."""
@@ -39,6 +39,8 @@ def features(found: Comparison, similarity: float) -> dict[str, float]:
 
 def likeness(a: Facts, b: Facts, similarity: float) -> float:
     """Return how likely two texts mean the same, 0 where the gate says they cannot."""
+    if plainly_differ(a, b):
+        return 0.0
     found = compare(a, b)
     if found.reason is not None:
         return 0.0

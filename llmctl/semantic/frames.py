@@ -32,7 +32,7 @@ SHARPER = (
     (WHAT, re.compile(r"\b(?:mean|means|meant|meaning|definition of|stands? for)\b"), "meaning"),
     (WHAT, re.compile(r"\b(?:cost|costs|price)\b"), "cost"),
     # what did it buy, and what bought it
-    (WHAT, re.compile(r"\b(?:do|does|did)\b"), "what it does"),
+    (WHAT, re.compile(r"\b(?:do|does|did)\b(?! (?:i|we|you)\b)"), "what it does"),
 )
 """Signs that a word further on makes more exact."""
 

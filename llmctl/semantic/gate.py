@@ -18,6 +18,7 @@ from llmctl.semantic.reader import (
     NUMBER,
     QUANTITY,
     RELATION,
+    WORD,
     Facts,
     Word,
     facts,
@@ -31,10 +32,22 @@ EITHER_WAY = "difference"
 """The kind of question whose arguments may change places."""
 TIMED = (("how",), ("how it does",), ("why",))
 """Kinds of question that are not asked without saying when."""
+OPEN = frozenset({("how",), ("what",)})
+"""Kinds of question that may be put without saying so."""
 PLACES = frozenset({"in", "of"})
 ADDRESSED = "second"
-OPPOSITES = {"to": "from", "from": "to", "over": "under", "under": "over", "with": "without",
-             "without": "with", "before": "after", "after": "before"}  # fmt: skip
+FLOATING = frozenset({NEGATION, RELATION})
+"""Kinds of words whose place says nothing that what they belong to does not say."""
+MODAL = frozenset({"should", "can", "will", "must"})
+LINKS = frozenset({"", "in", "of", "to", "from", "with", "for", "by", "versus"})
+"""Prepositions that may go unsaid: Python lists, lists in Python."""
+ALIKE = [
+    {"in", "with"}, {"in", "of"}, {"in", "from"}, {"in", "for"}, {"of", "from"}, {"of", "for"},
+    {"of", "to"}, {"of", "by"}, {"to", "for"}, {"between", "from"}, {"between", "to"},
+]  # fmt: skip
+"""Prepositions that may stand for each other."""
+BOUND = frozenset({"with", "from", "for", "by"})
+"""Prepositions that matter right behind the same word: train a dog, train with a dog."""
 NAMED = {
     NUMBER: "numbers differ",
     LITERAL: "code or quotations differ",
@@ -67,6 +80,11 @@ def conflict(a: Facts, b: Facts) -> str | None:
     return compare(a, b).reason
 
 
+def plainly_differ(a: Facts, b: Facts) -> bool:
+    """Tell at little cost whether two texts conflict; where they seem not to, ask ``conflict``."""
+    return (_manner(a, b) or _kind_of_difference(*_left_over(a, b))) is not None
+
+
 def compare(a: Facts, b: Facts) -> Comparison:
     """Return how two texts differ. Symmetric."""
     left_a, left_b = _left_over(a, b)
@@ -87,15 +105,32 @@ def _manner(a: Facts, b: Facts) -> str | None:
     """Return what differs in the way two texts are put."""
     if a.language != b.language:
         return "languages differ"
-    if a.asks != b.asks:
+    if not _same_request(a, b):
         return "requests differ"
     if not _same_time(a, b):
         return "tenses differ"
-    if ADDRESSED in a.persons ^ b.persons:
+    if _other_persons(a, b):
         return "persons differ"
     if _denied(a, b):
         return "negations differ"
-    return None
+    return "numbers differ" if _other_number(a, b) else None
+
+
+def _other_persons(a: Facts, b: Facts) -> bool:
+    """Tell ``sends me`` from ``I send``, and ours from theirs."""
+    if ADDRESSED in a.persons ^ b.persons or a.done_to != b.done_to:
+        return True
+    return bool(a.owners and b.owners) and a.owners != b.owners
+
+
+def _other_number(a: Facts, b: Facts) -> bool:
+    """Tell the argument from the arguments; a list and lists are the same."""
+    return any((text, not several) in b.definite for text, several in a.definite - b.definite)
+
+
+def _same_request(a: Facts, b: Facts) -> bool:
+    """Tell whether two texts ask for the same kind of answer; bare keywords leave some open."""
+    return a.asks == b.asks or (not (a.asks and b.asks) and (a.asks or b.asks) in OPEN)
 
 
 def _denied(a: Facts, b: Facts) -> bool:
@@ -176,16 +211,19 @@ def _soft_matches(a: list[Word], b: list[Word]) -> tuple[int, list[Word], list[W
 
 def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
     """Return how many words stand elsewhere, and why that makes a difference if it does."""
-    if a.language != ENGLISH:
+    if ENGLISH not in {a.language} & {b.language}:
         same = [word.text for word in a.words] == [word.text for word in b.words]
         return 0, None if same else "order differs"
     if _either_way(a, b):
         return 0, None
     if sorted(_exact(a)) == sorted(_exact(b)) and _exact(a) != _exact(b):
         return 2, "order differs"
+    if _repeated(a) != _repeated(b):
+        return 2, "order differs"
     roles_a, roles_b = _roles(a), _roles(b)
     common = roles_a.keys() & roles_b.keys()
-    if _swapped(roles_a, roles_b, common):
+    terse = bool(a.asks) != bool(b.asks)
+    if _swapped(roles_a, roles_b, common, terse=terse):
         return 2, "direction differs"
     places = {word: place for place, word in enumerate(roles_b)}
     moved, reason = 0, None
@@ -193,7 +231,7 @@ def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
         order = [places[w] for w in roles_a if w in common and roles_a[w] == role == roles_b[w]]
         away = len(order) - longest_rise(order)
         moved += away
-        if away > (not role):
+        if away:
             reason = "order differs"
     return moved, reason
 
@@ -203,26 +241,49 @@ def _exact(side: Facts) -> list[str]:
     return [word.text for word in side.words if word.kind in {NUMBER, LITERAL} and not word.role]
 
 
+def _repeated(side: Facts) -> Counter[tuple[str, str]]:
+    """Return words that occur more than once, each with the word before it."""
+    counted = Counter(word.text for word in side.words)
+    before = ("", *(word.text for word in side.words))
+    return Counter(
+        (other, word.text)
+        for other, word in zip(before, side.words, strict=False)
+        if counted[word.text] > 1 and word.kind == WORD
+    )
+
+
 def _roles(side: Facts) -> dict[str, str]:
     """Return the role of each word that occurs once, in order."""
     counted = Counter(word.text for word in side.words)
     return {
         word.text: word.role
         for word in side.words
-        if counted[word.text] == 1 and word.kind != NEGATION
+        if counted[word.text] == 1 and word.kind not in FLOATING and word.text not in MODAL
     }
 
 
-def _swapped(a: dict[str, str], b: dict[str, str], common: set[str]) -> bool:
+def _swapped(a: dict[str, str], b: dict[str, str], common: set[str], *, terse: bool) -> bool:
     changed = [word for word in common if a[word] != b[word]]
     for word in changed:
-        if OPPOSITES.get(a[word]) == b[word]:
+        if not _may_replace(a[word], b[word]) or (not terse and _is_bound(word, a, b)):
             return True
         if _is_agent_first(word, a, b, common) or _is_agent_first(word, b, a, common):
             return True
     return any(
         _change_places(word, other, a, b) for word in changed for other in changed if word != other
     )
+
+
+def _is_bound(word: str, a: dict[str, str], b: dict[str, str]) -> bool:
+    """Tell whether only a preposition has come between two words: train dogs, train with dogs."""
+    if "" not in {a[word], b[word]} or not BOUND & {a[word], b[word]}:
+        return False
+    before = [list(side)[: list(side).index(word)][-1:] for side in (a, b)]
+    return before[0] == before[1] != [] and a[before[0][0]] == b[before[0][0]]
+
+
+def _may_replace(role: str, other: str) -> bool:
+    return {role, other} in ALIKE or ("" in {role, other} and {role, other} <= LINKS)
 
 
 def _change_places(word: str, other: str, a: dict[str, str], b: dict[str, str]) -> bool:
@@ -255,4 +316,13 @@ def longest_rise(places: list[int]) -> int:
     return len(ends)
 
 
-__all__ = ["Comparison", "Facts", "Word", "compare", "conflict", "facts", "longest_rise"]
+__all__ = [
+    "Comparison",
+    "Facts",
+    "Word",
+    "compare",
+    "conflict",
+    "facts",
+    "longest_rise",
+    "plainly_differ",
+]

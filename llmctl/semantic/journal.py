@@ -4,7 +4,7 @@ Every proxy replays the rows at its start and then follows what the others add. 
 fails a request: trouble shows in ``status``, reads bring nothing and writes are dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -66,8 +66,12 @@ class Journal(Protocol):
         """Return up to ``PAGE`` rows behind a position; none where they cannot be read now."""
         ...
 
-    async def forget(self, key: bytes) -> int:
-        """Remove the entries whose key begins so; returns how many. Raises LlmctlError."""
+    async def indexed(self) -> Sequence[Placed]:
+        """Return the entries that the store's own search holds beside the rows."""
+        ...
+
+    async def forget(self, keys: Collection[bytes]) -> int:
+        """Remove the entries with these keys; returns how many. Raises LlmctlError."""
         ...
 
     async def clear(self) -> int:
@@ -96,7 +100,11 @@ class MemoryJournal:
         """Return nothing: there was nothing before, and there are no others."""
         return ()
 
-    async def forget(self, _key: bytes) -> int:
+    async def indexed(self) -> Sequence[Placed]:
+        """Return nothing: there is no store."""
+        return ()
+
+    async def forget(self, _keys: Collection[bytes]) -> int:
         """Nothing is kept."""
         return 0
 

@@ -1,12 +1,14 @@
 """Takes a text down to what it asks for and the words that stand for something, in order."""
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from llmctl.semantic.frames import asked
-from llmctl.semantic.scan import APOSTROPHE, LITERAL, NUMBER, STOP, WORD, pieces
+from llmctl.semantic.order import conditions_last, straightened
+from llmctl.semantic.scan import APOSTROPHE, LITERAL, NUMBER, STOP, WORD, Raw, pieces
 from llmctl.semantic.tongue import ENGLISH, language_of
 from llmctl.semantic.words import lexicon, stem
 
@@ -32,6 +34,14 @@ ANYBODY = frozenset(
     {"", "how", "should", "possible", "must", "write", "fix", "quantity", "duration"}
 )
 """Kinds of question in which I and you are anybody."""
+DONE_TO = {"me": "first", "us": "first", "him": "third", "them": "third"}
+OWNERS = {
+    **dict.fromkeys(("my", "mine", "our", "ours"), "first"),
+    **dict.fromkeys(("his", "hers", "their", "theirs", "its"), "third"),
+}
+QUESTIONS = frozenset({"what", "which", "who", "whom", "whose", "where", "when", "why", "how"})
+ODD = "odd"
+"""A question that none of the frames knows."""
 POINTING = frozenset({"this", "these", "those"})
 CLAUSES = frozenset({"and", "but", "or", "when", "if", "while", "yet"})
 DO = frozenset({"do", "does", "did"})
@@ -73,15 +83,13 @@ class Facts(Struct, frozen=True, kw_only=True):
     tenses: frozenset[str]
     persons: frozenset[str]
     """Who is spoken of, where that is not anybody."""
+    done_to: frozenset[str]
+    """To whom of them something is done."""
+    owners: frozenset[str]
+    """Whose things are spoken of."""
+    definite: frozenset[tuple[str, bool]]
+    """What ``the`` stands before, and whether that is several."""
     language: str
-
-
-class Raw(NamedTuple):
-    """A word as it was written, or something that is no word."""
-
-    text: str
-    kind: str
-    capital: bool = False
 
 
 COMMA = Raw(",", STOP)
@@ -89,39 +97,64 @@ LETTERS = frozenset("bcdefghjklmnopqrstuvwxyz")
 """Names of one letter; where there is one, ``a`` is another."""
 
 
-def facts(text: str) -> Facts:
-    """Return the facts of ``text``, in time that grows with its length."""
-    sentences = _sentences(text)
-    language = language_of(text, [raw.text for sentence in sentences for raw in sentence])
+class _Reading(Struct):
+    """What was found so far."""
+
     words: list[Word] = []
     asks: set[str] = set()
     tenses: set[str] = set()
     persons: set[str] = set()
+    done_to: set[str] = set()
+    owners: set[str] = set()
+    definite: set[tuple[str, bool]] = set()
+
+
+def facts(text: str) -> Facts:
+    """Return the facts of ``text``, in time that grows with its length."""
+    sentences = _sentences(text)
+    language = language_of(text, [raw.text for sentence in sentences for raw in sentence])
+    found = _Reading()
     for sentence in sentences:
-        if language != ENGLISH:
-            words += (Word(raw.text, raw.kind, "") for raw in sentence if raw is not COMMA)
-            continue
-        said = " ".join(raw.text if raw.kind in {WORD, STOP} else UNREAD for raw in sentence)
-        sign, start, end = asked(said)
-        asks |= {sign} - {""}
-        tenses |= _tenses(sentence)
-        persons |= _persons(sentence, start, end, anybody=sign in ANYBODY)
-        meant = _doing(sentence)
-        standing = _standing(meant[:start]) + _standing(meant[end:], asking=end > start)
-        if not CLAUSES.isdisjoint(raw.text for raw in sentence):
-            standing = _denying(standing)
-        again = SAID.get(sign, frozenset())
-        words += (word for word in standing if word.text not in again)
-    if len(words) < (FEWEST_DIFFERING if "difference" in asks else 1):
+        if language == ENGLISH:
+            _read(conditions_last(sentence), found)
+        else:
+            found.words += (Word(raw.text, raw.kind, "") for raw in sentence if raw is not COMMA)
+    words = found.words
+    if len(words) < (FEWEST_DIFFERING if "difference" in found.asks else 1):
         # shall and will, who are you: here the small words say it
         words = [Word(raw.text, raw.kind, "") for sentence in sentences for raw in sentence]
     return Facts(
         words=tuple(words),
-        asks=tuple(sorted(asks)),
-        tenses=frozenset(tenses),
-        persons=frozenset(persons),
+        asks=tuple(sorted(found.asks)),
+        tenses=frozenset(found.tenses),
+        persons=frozenset(found.persons),
+        done_to=frozenset(found.done_to),
+        owners=frozenset(found.owners),
+        definite=frozenset(found.definite),
         language=language,
     )
+
+
+def _read(sentence: list[Raw], found: _Reading) -> None:
+    """Add what an English sentence says."""
+    said = " ".join(raw.text if raw.kind in {WORD, STOP} else UNREAD for raw in sentence)
+    sign, start, end = asked(said)
+    rest = (*sentence[:start], *sentence[end:])
+    found.asks |= {sign or _odd(sentence)} - {""}
+    found.tenses |= _tenses(sentence)
+    found.done_to |= _found(rest, DONE_TO)
+    found.owners |= _found(rest, OWNERS)
+    found.definite |= _definite(rest)
+    found.persons |= _persons(sentence, start, end, anybody=sign in ANYBODY)
+    meant = _doing(sentence)
+    before = meant[end - 1].text if end else ""
+    standing = _standing(straightened(meant[:start])) + _standing(
+        straightened(meant[end:], before=before), asking=end > start
+    )
+    if not CLAUSES.isdisjoint(raw.text for raw in sentence):
+        standing = _denying(standing)
+    again = SAID.get(sign, frozenset())
+    found.words += (word for word in standing if word.text not in again)
 
 
 # -- sentences -----------------------------------------------------------------------------------
@@ -205,8 +238,29 @@ def _persons(sentence: list[Raw], start: int, end: int, *, anybody: bool) -> set
     known = {"your": "second", "yours": "second"} if anybody else PERSONS
     if anybody and any(raw.text == "you" for raw in sentence[start:end]):
         return set()
-    rest = (*sentence[:start], *sentence[end:])
-    return {known[raw.text] for raw in rest if raw.text in known}
+    return _found((*sentence[:start], *sentence[end:]), known)
+
+
+def _found(sentence: tuple[Raw, ...], known: dict[str, str]) -> set[str]:
+    return {known[raw.text] for raw in sentence if raw.text in known}
+
+
+def _definite(sentence: tuple[Raw, ...]) -> set[tuple[str, bool]]:
+    return {
+        (stem(raw.text), _is_plural(raw.text))
+        for the, raw in pairwise(sentence)
+        if the.text == "the" and raw.kind == WORD
+    }
+
+
+def _is_plural(word: str) -> bool:
+    if word in lexicon().forms:
+        return stem(word) != word and not word.endswith(("ed", "ing"))
+    return word.endswith("s") and not word.endswith(("ss", "us", "is"))
+
+
+def _odd(sentence: list[Raw]) -> str:
+    return ODD if any(raw.text in QUESTIONS for raw in sentence) else ""
 
 
 # -- words ---------------------------------------------------------------------------------------
@@ -230,6 +284,9 @@ def _standing(sentence: list[Raw], *, asking: bool = False) -> list[Word]:
             found += _telling(role, alone=alone)
         elif not text or text in JOINING:
             role = role if fresh or text else ""
+        elif text in CLAUSES:
+            role = ""
+            found.append(_word(raw, text, role, alone=length == 1))
         elif text != "one" or _is_counted(sentence, at):
             found.append(_word(raw, text, role, alone=length == 1))
             fresh = False

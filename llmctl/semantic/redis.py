@@ -8,7 +8,7 @@ Importing this module imports redis-py.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = "llmctl:semantic:v1:"
 NAMES = {ENTRY: "entries", OUTCOME: "outcomes"}
+INDEXED, VECTORS = "entry", "set"
+"""Parts of the names of what ``semantic.vectorset`` keeps."""
 TIMEOUT_S = 2.0
 MAX_CONNECTIONS = 4
 QUEUE = 512
@@ -64,7 +66,8 @@ class RedisJournal:
     def __init__(self, address: Address, limits: Limits, *, house: str, clock: Clock) -> None:
         self._address = address
         self._limits = limits
-        self._streams = {kind: f"{PREFIX}{house}:{name}" for kind, name in NAMES.items()}
+        self._prefix = f"{PREFIX}{house}:"
+        self._streams = {kind: f"{self._prefix}{name}" for kind, name in NAMES.items()}
         self._clock = clock
         self._client = connect(address)
         self._tasks = Tasks()
@@ -104,32 +107,64 @@ class RedisJournal:
         self._trouble.end()
         return found
 
-    async def forget(self, key: bytes) -> int:
-        """Remove the entries whose key begins so; raises LlmctlError where that is impossible."""
-        stream, after, removed = self._streams[ENTRY], START, 0
+    async def indexed(self) -> Sequence[Placed]:
+        """Return the entries whose vectors Redis itself searches; none where it cannot be read."""
+        found = []
         try:
+            for names in _some(await self._names(INDEXED)):
+                values: Any = await self._client.mget(names)
+                keys = [bytes.fromhex(name.rpartition(b":")[2].decode()) for name in names]
+                found += [Placed(START, *one) for one in zip(keys, values, strict=True) if one[1]]
+        except (errors.RedisError, OSError) as failure:
+            self._failed(failure)
+        return found
+
+    async def forget(self, keys: Collection[bytes]) -> int:
+        """Remove the entries with these keys; raises LlmctlError where that is impossible."""
+        stream, after, wanted = self._streams[ENTRY], START, frozenset(keys)
+        try:
+            removed = await self._forget_indexed(wanted)
             while page := await self._page(stream, after):
                 after = page[-1].position
-                found = [placed.position for placed in page if placed.key.startswith(key)]
+                found = [placed.position for placed in page if placed.key in wanted]
                 removed += await self._client.xdel(stream, *found) if found else 0
         except (errors.RedisError, OSError) as failure:
-            raise LlmctlError(
-                f"the semantic cache was not changed: {self._said(failure)}"
-            ) from None
+            raise self._unchanged(failure) from None
         return removed
 
     async def clear(self) -> int:
         """Remove every row, of every proxy; raises LlmctlError where that is impossible."""
         self._queue.clear()
-        names = list(self._streams.values())
+        streams = list(self._streams.values())
         try:
-            removed = sum([await self._client.xlen(name) for name in names])
-            await self._client.delete(*names)
+            entries, sets = await self._names(INDEXED), await self._names(VECTORS)
+            removed = sum([await self._client.xlen(name) for name in streams]) + len(entries)
+            for names in _some([*streams, *entries, *sets]):
+                await self._client.unlink(*names)
         except (errors.RedisError, OSError) as failure:
-            raise LlmctlError(
-                f"the semantic cache was not changed: {self._said(failure)}"
-            ) from None
+            raise self._unchanged(failure) from None
         return removed
+
+    async def _names(self, part: str) -> list[Any]:
+        """Return the names of what the vector sets of this house have left in Redis."""
+        found = self._client.scan_iter(match=f"{self._prefix}{part}:*", count=1000)
+        return [name async for name in found]
+
+    async def _forget_indexed(self, keys: frozenset[bytes]) -> int:
+        """Remove entries and their vectors from the vector sets; returns how many there were."""
+        sets = await self._names(VECTORS)
+        if not sets:
+            return 0
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            for name in sets:
+                pipeline.execute_command("VREM", name, key.hex())
+            pipeline.unlink(f"{self._prefix}{INDEXED}:{key.hex()}")
+        answers = await pipeline.execute()
+        return sum(answers[len(sets) :: len(sets) + 1])
+
+    def _unchanged(self, failure: Exception) -> LlmctlError:
+        return LlmctlError(f"the semantic cache was not changed: {self._said(failure)}")
 
     def status(self) -> JournalStatus:
         """Describe it as its last call left it."""
@@ -203,3 +238,8 @@ class RedisJournal:
     def _said(self, failure: Exception) -> str:
         text = self._address.redact(str(failure)).rstrip(". ") or type(failure).__name__
         return f"Redis at {self._address.location} cannot be used: {text}"
+
+
+def _some(names: list[Any]) -> Iterator[list[Any]]:
+    """Yield ``names`` in lists that one call may take."""
+    return (names[at : at + WRITES] for at in range(0, len(names), WRITES))

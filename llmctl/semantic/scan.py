@@ -23,6 +23,7 @@ PIECE = re.compile(
         |[\w.-]{1,64}(?:/[\w.-]+){2,}/?
         |[\w-]{1,64}/[\w-]+\.[A-Za-z]\w*)
     | (?P<flag>(?<![\w-])--?[A-Za-z][\w-]*)
+    | (?P<prefixed>(?<![\w-])(?:re|e|non|un|pre|co|sub)-[^\W\d_]{3,}(?![\w-]))
     | (?P<amount>(?<!\w)[-\u2212+]?[$€£¥]?\d+(?:[.,:/-]\d+)*(?:st|nd|rd|th|\ ?%)?(?![^\W_]))
     | (?P<name>\.?[^\W\d_][^\W_]*(?:(?:\.|::)[^\W\d]\w*)+|\w*_\w+|(?<![\w.])\.[A-Za-z]\w+)
     | (?P<sharp>\b[A-Za-z](?:\+\+|\#)(?!\w))
@@ -56,6 +57,14 @@ class Piece(NamedTuple):
     text: str
 
 
+class Raw(NamedTuple):
+    """A word as it was written, or something that is no word."""
+
+    text: str
+    kind: str
+    capital: bool = False
+
+
 def pieces(text: str) -> Iterator[Piece]:
     """Yield the pieces of ``text`` in order, in time that grows with its length."""
     for match in PIECE.finditer(text):
@@ -69,6 +78,8 @@ def pieces(text: str) -> Iterator[Piece]:
 def _pieces(group: str, text: str) -> Iterator[Piece]:
     if group in {"word", "sharp"}:
         yield Piece(WORD, text)
+    elif group == "prefixed":
+        yield Piece(WORD, text.replace("-", ""))
     elif group == "stop":
         yield Piece(STOP, "." if ENDS.search(text) else ",")
     elif group in SPLIT:

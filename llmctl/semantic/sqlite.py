@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -86,15 +86,18 @@ class SqliteJournal:
             self._failed(failure)
             return ()
 
-    async def forget(self, key: bytes) -> int:
-        """Remove the entries whose key begins so; raises LlmctlError where that is impossible."""
-        return await self._change(
-            "DELETE FROM journal WHERE kind = ? AND substr(key, 1, ?) = ?", ENTRY, len(key), key
-        )
+    async def indexed(self) -> Sequence[Placed]:
+        """Return nothing: SQLite does not search by likeness."""
+        return ()
+
+    async def forget(self, keys: Collection[bytes]) -> int:
+        """Remove the entries with these keys; raises LlmctlError where that is impossible."""
+        rows = [(ENTRY, key) for key in keys]
+        return await self._change("DELETE FROM journal WHERE kind = ? AND key = ?", rows)
 
     async def clear(self) -> int:
         """Remove every row; raises LlmctlError where that is impossible."""
-        return await self._change("DELETE FROM journal")
+        return await self._change("DELETE FROM journal", [()])
 
     def status(self) -> JournalStatus:
         """Describe it as its last call left it."""
@@ -115,9 +118,9 @@ class SqliteJournal:
     async def _call(self, job: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.call(job))
 
-    async def _change(self, statement: str, *values: bytes | int) -> int:
+    async def _change(self, statement: str, rows: Sequence[tuple[bytes | int, ...]]) -> int:
         try:
-            return await self._call(partial(self._delete, statement, values))
+            return await self._call(partial(self._delete, statement, rows))
         except sqlite3.Error as failure:
             reason = explain(self._path, failure)
             raise LlmctlError(f"the semantic cache was not changed: {reason}") from failure
@@ -207,11 +210,13 @@ class SqliteJournal:
         )
         return [Placed(str(place), key, value) for place, key, value in found]
 
-    def _delete(self, statement: str, values: tuple[bytes | int, ...]) -> int:
+    def _delete(self, statement: str, rows: Sequence[tuple[bytes | int, ...]]) -> int:
         db = self._connection()
         db.execute("PRAGMA secure_delete=ON")
         try:
-            removed = db.execute(statement, values).rowcount
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                removed = db.executemany(statement, rows).rowcount
             # what was written lately also stands in the log
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:

@@ -18,7 +18,7 @@ from llmctl.core.trouble import Trouble
 from llmctl.semantic.index import Vector
 from llmctl.semantic.journal import Address
 from llmctl.semantic.records import Entry, Placed, Seal, entry_row, read_entry
-from llmctl.semantic.redis import PREFIX, connect
+from llmctl.semantic.redis import INDEXED, PREFIX, VECTORS, connect
 from llmctl.semantic.shelves import Candidate, Known, group_of
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class RedisShelves:
         )
 
     def _set_of(self, group: bytes) -> str:
-        return f"{self._prefix}set:{blake2b(group, digest_size=16).hexdigest()}"
+        return f"{self._prefix}{VECTORS}:{blake2b(group, digest_size=16).hexdigest()}"
 
     def _entry(self, member: bytes) -> str:
-        return f"{self._prefix}entry:{member.decode()}"
+        return f"{self._prefix}{INDEXED}:{member.decode()}"

@@ -10,6 +10,7 @@ from llmctl.core.reports_cache import CacheFilter, Cleared
 from llmctl.ops.cache.access import Access
 from llmctl.ops.cache.look import digits, find, newest
 from llmctl.ops.cache.questions import questions
+from llmctl.semantic.records import Entry
 
 
 async def forget(access: Access, text: str) -> Cleared:
@@ -78,11 +79,14 @@ async def _forget_questions(access: Access, mark: Mark) -> None:
     """
     if access.journal is None:
         return
-    for known in await questions(access):
-        about = EntryMeta(tenant=known.tenant, model=known.model)
-        if mark.covers(known.key, known.created, partial(_same, about)):
-            await access.journal.forget(known.key)
+    covered = [
+        known.key
+        for known in await questions(access)
+        if mark.covers(known.key, known.created, partial(_about, known))
+    ]
+    if covered:
+        await access.journal.forget(covered)
 
 
-def _same(about: EntryMeta) -> EntryMeta:
-    return about
+def _about(known: Entry) -> EntryMeta:
+    return EntryMeta(tenant=known.tenant, model=known.model)

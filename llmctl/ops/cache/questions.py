@@ -1,7 +1,7 @@
 """The questions that the semantic tier knows, out of its journal."""
 
 from llmctl.ops.cache.access import Access
-from llmctl.semantic.journal import PAGE, START
+from llmctl.semantic.journal import START
 from llmctl.semantic.records import ENTRY, Entry, read_entry
 
 
@@ -11,10 +11,11 @@ async def questions(access: Access) -> list[Entry]:
         return []
     now, after = access.clock.now(), START
     known: list[Entry] = []
-    while page := await access.journal.read(ENTRY, after):
-        after = page[-1].position
+    page = await access.journal.indexed()
+    while True:
         opened = (read_entry(placed, access.entries.seal) for placed in page)
         known += [entry for entry in opened if entry is not None and entry.expires > now]
-        if len(page) < PAGE:
-            break
-    return known
+        page = await access.journal.read(ENTRY, after)
+        if not page:
+            return known
+        after = page[-1].position

@@ -126,15 +126,15 @@ async def test_two_installs_do_not_meet(opened):
         assert await rows(two) == []
 
 
-async def test_clear_removes_all_and_forget_what_begins_so(opened):
+async def test_clear_removes_all_and_forget_what_it_is_given(opened):
     async with opened() as journal:
         for number in (1, 2, 3):
             journal.append(entry_row(entry(number), seal()))
         journal.append(outcome_row(outcome(), b"o" * 16, seal()))
         await until(journal, 3)
-        assert await journal.forget(key(2)) == 1
+        assert await journal.forget([key(2)]) == 1
         assert await rows(journal) == [key(1), key(3)]
-        assert await journal.forget(b"\0\0") == 2
+        assert await journal.forget([key(1), key(2), key(3)]) == 2
         journal.append(entry_row(entry(9), seal()))
         await until(journal, 1)
         assert await journal.clear() == 2

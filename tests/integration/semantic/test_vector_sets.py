@@ -8,6 +8,8 @@ pytest.importorskip("numpy")
 
 from llmctl.cache.address import redis_address
 from llmctl.semantic.index import unit
+from llmctl.semantic.journal import limits
+from llmctl.semantic.redis import RedisJournal, connect
 from llmctl.semantic.shelves import group_of
 from llmctl.semantic.vectorset import RedisShelves, has_vector_sets
 from tests.clocks import ManualClock
@@ -99,3 +101,24 @@ async def test_without_redis_nothing_is_found_and_nothing_fails(vector_redis: Ve
     assert await known.nearest(GROUP, ASKED, 5) == []
     known.add(entry(2), ASKED)
     await known.close()
+
+
+async def test_what_is_forgotten_leaves_nothing_in_redis(vector_redis: VectorRedis):
+    address = redis_address(url=vector_redis.url)
+    known = shelves(vector_redis)
+    journal = RedisJournal(address, limits(100), house="h", clock=ManualClock())
+    gone, kept = await add(known, 1), await add(known, 2)
+    assert {placed.key for placed in await journal.indexed()} == {gone, kept}
+    assert await journal.forget([gone, b"never there"]) == 1
+    redis = connect(address)
+    held = await redis.keys("llmctl:semantic:v1:h:set:*")
+    assert await redis.execute_command("VCARD", *held) == 1
+    assert [placed.key for placed in await journal.indexed()] == [kept]
+    other = shelves(vector_redis, house="other")
+    await add(other, 3)
+    assert await journal.clear() == 1
+    names = await redis.keys("llmctl:semantic:v1:*")
+    assert {name.split(b":")[3] for name in names} == {b"other"}
+    for each in (known, other, journal):
+        await each.close()
+    await redis.aclose()

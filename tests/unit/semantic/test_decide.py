@@ -1,9 +1,12 @@
 """One number out of what the gate saw."""
 
 import pytest
+from benchmarks.semantic_data import FILE, Pair, pairs
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmctl.semantic.decide import WEIGHTS, features, likeness
-from llmctl.semantic.gate import compare, facts
+from llmctl.semantic.gate import compare, conflict, facts, plainly_differ
 
 
 def like(a: str, b: str, similarity: float = 0.9) -> float:
@@ -32,3 +35,9 @@ def test_every_feature_has_a_weight_and_none_speaks_for_a_difference():
 @pytest.mark.parametrize("similarity", [-1.0, 0.0, 1.0, 1.0001])
 def test_any_cosine_will_do(similarity):
     assert 0 < like("How do I sort a list?", "How can I sort a list?", similarity) < 1
+
+
+@given(st.sampled_from(pairs(FILE)))
+def test_what_plainly_differs_conflicts(pair: Pair):
+    a, b = facts(pair.a), facts(pair.b)
+    assert conflict(a, b) is not None or not plainly_differ(a, b)
