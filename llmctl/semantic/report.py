@@ -40,6 +40,11 @@ class SemanticReport(Struct, frozen=True, kw_only=True):
     recommendation: str
     """``on``, ``off`` or ``shadow``, and why, in a sentence."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there has been no semantic tier here, as far as can be seen."""
+        return not (self.entries or self.served or self.compared or self.unreadable)
+
 
 async def read_report(journal: Journal, seal: Seal, *, error_rate: float) -> SemanticReport:
     """Read the journal, which has been started, and judge what is in it."""
@@ -93,7 +98,7 @@ def _recommend(met: bool | None, wrong: int, total: int, error_rate: float) -> s
     if met is False:
         return f"off: {seen}, more than the {error_rate:.2%} you accept"
     if not total:
-        return "shadow: so far there was nothing it would have served"
+        return "shadow: so far none of its answers was compared with the engine's"
     return f"shadow: {seen}; some {_missing(wrong, total, error_rate)} more must be right"
 
 
@@ -112,6 +117,8 @@ def _missing(wrong: int, total: int, error_rate: float) -> int:
 
 
 async def _rows(journal: Journal) -> AsyncIterator[tuple[int, Placed]]:
+    for placed in await journal.indexed():
+        yield ENTRY, placed
     for kind in (ENTRY, OUTCOME):
         after = START
         while page := await journal.read(kind, after):

@@ -112,12 +112,13 @@ async def _best(
 
 async def _by_meaning(access: Access, text: str) -> dict[str, float]:
     """Return similarities by id; empty where nothing can be said."""
-    if access.loaded.config.cache.semantic.mode == "off":
+    known = await questions(access)
+    if not known:
         return {}
     from llmctl.ops.cache.meaning import similarities
 
     try:
-        return await similarities(await questions(access), text)
+        return await similarities(known, text)
     except (ImportError, OSError) as failure:
         raise LlmctlError(
             f"the embedder cannot be loaded: {failure}", hint="pip install 'llmctl[semantic]'"

@@ -58,11 +58,15 @@ async def collect(
 
 
 async def semantic_report(access: Access) -> SemanticReport | None:
-    """Return what the semantic tier has done, or would have; None where there is none."""
-    if access.journal is None or access.loaded.config.cache.semantic.mode == "off":
+    """Return what the semantic tier has done, or would have; None where there is none.
+
+    What counts is what it has left behind: ``serve`` may have got it by a flag.
+    """
+    if access.journal is None:
         return None
-    error_rate = access.loaded.config.cache.semantic.error_rate
-    return await read_report(access.journal, access.entries.seal, error_rate=error_rate)
+    semantic = access.loaded.config.cache.semantic
+    report = await read_report(access.journal, access.entries.seal, error_rate=semantic.error_rate)
+    return None if semantic.mode == "off" and report.is_empty else report
 
 
 def usage_of(ledger: Path, cost: CostConfig, since: float | None) -> CacheUsage | None:

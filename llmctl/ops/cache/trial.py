@@ -30,6 +30,7 @@ async def run(
 def _semantic(access: Access, report: SemanticReport) -> CacheCheck:
     """Judge the tier: a bound that is shown to be broken is wrong only where answers are served."""
     broken = report.bound_met is False
-    serves = access.loaded.config.cache.semantic.mode == "on"
+    mode = access.loaded.config.cache.semantic.mode
+    serves = mode == "on" or (mode == "off" and report.served > 0)
     ok = None if report.bound_met is None or (broken and not serves) else not broken
     return CacheCheck(name="semantic", ok=ok, result=report.recommendation)

@@ -47,10 +47,11 @@ def vectors():
     return {key: unit(encode(text)) for key, text in ASKED.items()}
 
 
-@pytest.fixture
-async def environ(llmctl_home, monkeypatch, vectors):
+@pytest.fixture(params=["configured", "by flag"])
+async def environ(request, llmctl_home, monkeypatch, vectors):
     """An environment in which three questions are known and their answers cached."""
-    monkeypatch.setenv("LLMCTL_CACHE_SEMANTIC_MODE", "shadow")
+    if request.param == "configured":
+        monkeypatch.setenv("LLMCTL_CACHE_SEMANTIC_MODE", "shadow")
     clock, paths = SystemClock(), find_paths(os.environ)
     file = paths.cache / "semantic.db"
     secret = install_secret(paths.data)
