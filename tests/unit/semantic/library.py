@@ -1,6 +1,6 @@
 """A journal in a list and entries to put there, for tests of the semantic cache without I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, Future
 
 from llmctl.cache.sealed import Seal
@@ -34,9 +34,12 @@ class ListJournal:
         found = [placed for one, placed in self.rows if one == kind]
         return [placed for placed in found if int(placed.position) > int(after or 0)][:PAGE]
 
-    async def forget(self, key: bytes) -> int:
+    async def indexed(self) -> Sequence[Placed]:
+        return ()
+
+    async def forget(self, keys: Collection[bytes]) -> int:
         before = len(self.rows)
-        self.rows = [row for row in self.rows if not row[1].key.startswith(key)]
+        self.rows = [row for row in self.rows if row[1].key not in keys]
         return before - len(self.rows)
 
     async def clear(self) -> int:
