@@ -11,13 +11,13 @@ from llmctl.semantic.gate import Comparison, Facts, compare, plainly_differ
 
 WEIGHTS = {
     "bias": 2.38,
-    "manner": -2.22,
-    "heavy": -1.79,
+    "manner": -2.19,
+    "heavy": -1.86,
     "soft": 0.0,
     "light": 0.0,
-    "moved": -0.32,
-    "few": -0.23,
-    "far": -1.33,
+    "moved": -0.34,
+    "few": -0.2,
+    "far": -1.16,
 }
 MANY = 4
 """Words in common beyond which more of them say nothing."""

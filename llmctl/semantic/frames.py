@@ -26,7 +26,7 @@ WHAT = frozenset({"what", "what it does"})
 SHARPER = (
     (
         WHAT | {"", "how", "how it does", "yes or no"},
-        re.compile(r"\b(?:differ|differs|different from|differ from|vs|versus)\b"),
+        re.compile(r"\b(?:differ|differs|diff between|different from|differ from|vs|versus)\b"),
         "difference",
     ),
     (WHAT, re.compile(r"\b(?:mean|means|meant|meaning|definition of|stands? for)\b"), "meaning"),

@@ -6,6 +6,7 @@ and Lyon, 2 and 3. So words are taken down to what they stand for, and a pair pa
 nothing of weight is left over and nothing has changed places.
 """
 
+import re
 from bisect import bisect_left
 from collections import Counter
 
@@ -46,6 +47,13 @@ ALIKE = [
     {"of", "to"}, {"of", "by"}, {"to", "for"}, {"between", "from"}, {"between", "to"},
 ]  # fmt: skip
 """Prepositions that may stand for each other."""
+FEWEST_LETTERS = 5
+"""A shorter word with two letters exchanged is often another."""
+MOST_SLIPS = 4
+DOUBLE = re.compile(r"(.)\1")
+TURNING = frozenset({"in", "with"})
+"""Prepositions of phrases that may come first or last."""
+SYMMETRIC = frozenset({"between"})
 BOUND = frozenset({"with", "from", "for", "by"})
 """Prepositions that matter right behind the same word: train a dog, train with a dog."""
 NAMED = {
@@ -169,7 +177,30 @@ def _left_over(a: Facts, b: Facts) -> tuple[list[Word], list[Word]]:
         # a Docker image and a Docker container are a Docker image and a container
         left_a = [word for word in left_a if word.text not in counted_b]
         left_b = [word for word in left_b if word.text not in counted_a]
+    for word in left_a[:] if max(len(left_a), len(left_b)) <= MOST_SLIPS else ():
+        meant = next((other for other in left_b if _is_misspelt(word, other)), None)
+        if meant is not None:
+            left_a.remove(word)
+            left_b.remove(meant)
     return left_a, left_b
+
+
+def _is_misspelt(word: Word, other: Word) -> bool:
+    """Tell two letters that changed places, or one that should be double: ``chekc``, ``comit``."""
+    a, b = word.text, other.text
+    if not {word.kind, other.kind} <= {WORD, NAME} or min(len(a), len(b)) < FEWEST_LETTERS:
+        return False
+    if a[0] != b[0] or {a, b} in lexicon().confused:
+        return False
+    if len(a) != len(b):
+        return DOUBLE.sub(r"\1", a) == DOUBLE.sub(r"\1", b)
+    wrong = [at for at in range(len(a)) if a[at] != b[at]]
+    return (
+        len(wrong) == 2
+        and wrong[1] - wrong[0] == 1
+        and a[wrong[0]] == b[wrong[1]]
+        and (a[wrong[1]] == b[wrong[0]])
+    )
 
 
 def _either_way(a: Facts, b: Facts) -> bool:
@@ -226,14 +257,20 @@ def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
     if _swapped(roles_a, roles_b, common, terse=terse):
         return 2, "direction differs"
     places = {word: place for place, word in enumerate(roles_b)}
-    moved, reason = 0, None
-    for role in {"", *roles_a.values()}:
+    first_a, first_b = ({word.role for word in side.words[:1]} for side in (a, b))
+    fronted = (first_a ^ first_b) & TURNING
+    moved = 0
+    for role in {"", *roles_a.values()} - SYMMETRIC:
         order = [places[w] for w in roles_a if w in common and roles_a[w] == role == roles_b[w]]
-        away = len(order) - longest_rise(order)
-        moved += away
-        if away:
-            reason = "order differs"
-    return moved, reason
+        order = _turned(order) if role in fronted else order
+        moved += len(order) - longest_rise(order)
+    return moved, "order differs" if moved else None
+
+
+def _turned(places: list[int]) -> list[int]:
+    """Return ``places`` begun at the least: in Go a list in a map, a list in a map in Go."""
+    least = places.index(min(places)) if places else 0
+    return places[least:] + places[:least]
 
 
 def _exact(side: Facts) -> list[str]:

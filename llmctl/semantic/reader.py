@@ -48,6 +48,13 @@ DO = frozenset({"do", "does", "did"})
 DOERS = frozenset({"i", "you", "we", "one", "they", "he", "she", "it", "to", "that", "not"})
 """Before ``do`` they make it more than a help."""
 PERFORM = "perform"
+HOW_TO_DO_IT = (
+    frozenset({"how"}),
+    frozenset({"do", "can", "should", "could", "would", "to"}),
+    frozenset({"i", "we", "you", "one"}),
+    DO,
+    frozenset({"it", "that", "this", "so"}),
+)
 ENDINGS = {"ll": "will", "re": "are", "ve": "have", "m": "am", "d": "would"}
 IS_SHORT = frozenset(
     {"what", "how", "who", "where", "when", "why", "that", "there", "it", "he", "she"}
@@ -116,7 +123,7 @@ def facts(text: str) -> Facts:
     found = _Reading()
     for sentence in sentences:
         if language == ENGLISH:
-            _read(conditions_last(sentence), found)
+            _read(conditions_last(_asked_before(sentence)), found)
         else:
             found.words += (Word(raw.text, raw.kind, "") for raw in sentence if raw is not COMMA)
     words = found.words
@@ -158,6 +165,15 @@ def _read(sentence: list[Raw], found: _Reading) -> None:
 
 
 # -- sentences -----------------------------------------------------------------------------------
+
+
+def _asked_before(sentence: list[Raw]) -> list[Raw]:
+    """Return what comes before ``how do I do that``, which asks nothing more."""
+    tail = [raw.text for raw in sentence[-len(HOW_TO_DO_IT) :]]
+    more = len(sentence) > len(tail) == len(HOW_TO_DO_IT)
+    if more and all(word in known for word, known in zip(tail, HOW_TO_DO_IT, strict=True)):
+        return sentence[: -len(HOW_TO_DO_IT)]
+    return sentence
 
 
 def _sentences(text: str) -> list[list[Raw]]:
@@ -203,6 +219,7 @@ def _doing(sentence: list[Raw]) -> list[Raw]:
     """Tell ``do`` that says something from the one that only helps to ask."""
     found, helped = list(sentence), False
     for at, raw in enumerate(sentence):
+        helped = helped and raw.kind != STOP and raw.text not in CLAUSES
         if raw.text not in DO:
             continue
         before = sentence[at - 1].text if at else ""

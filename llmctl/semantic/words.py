@@ -30,6 +30,8 @@ class Lexicon(NamedTuple):
     prepositions: dict[str, str]
     relations: frozenset[str]
     short: dict[str, str]
+    confused: list[set[str]]
+    """Words that look like slips of others."""
 
 
 @lru_cache(maxsize=1)
@@ -42,6 +44,9 @@ def lexicon() -> Lexicon:
     def named(entry: str) -> str:
         stemmed = "_".join(_stems(entry, forms))
         return synonyms.get(stemmed, stemmed)
+
+    def stem_in(word: str) -> str:
+        return _stem(word, forms)
 
     soft: dict[str, set[int]] = {}
     for number, row in enumerate(rows["soft"]):
@@ -60,6 +65,7 @@ def lexicon() -> Lexicon:
         quantities=_by_first(rows["quantities"]),
         prepositions=_by_first(rows["prepositions"]),
         short=_by_first(rows["short"]),
+        confused=[{stem_in(entry) for entry in row} for row in rows["confused"]],
     )
 
 
