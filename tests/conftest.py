@@ -32,7 +32,13 @@ SCRUBBED_NAMES = (
     "TERMINAL_WIDTH",
     "CI",
 )
+DISTUTILS = "ignore:The distutils package is deprecated:DeprecationWarning"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # a market's package imports distutils; once pip has been named, that is Python's own again
+    config.addinivalue_line("filterwarnings", DISTUTILS)
 
 
 @pytest.fixture(autouse=True)

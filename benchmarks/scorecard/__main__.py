@@ -25,6 +25,9 @@ def main() -> int:
         began = time.monotonic()
         outcomes.append(asyncio.run(card.measure(item, short=options.short)))
         print(f"# {item.key}: {card.said(outcomes[-1])}, {time.monotonic() - began:.0f} s")
+    if options.short and not (options.items or options.gates):
+        left_out = [item for item in CARD if item not in chosen]
+        outcomes += [card.Outcome(item, missing="too long for the short form") for item in left_out]
     print(card.table(outcomes))
     return int(any(outcome.item.gate and not outcome.held for outcome in outcomes))
 

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import re
-import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from http.client import HTTPConnection
+from importlib.util import find_spec
 
 from hypothesis import HealthCheck, Phase, given, settings
 
 from benchmarks.scorecard import translator
-from benchmarks.scorecard.card import Figure, Run
+from benchmarks.scorecard.card import Figure, Missing, Run
 from benchmarks.scorecard.rig import Served, quantile, serving, timed
+from benchmarks.scorecard.suites import ROOT
 from tests.emulators.ollama import Answer, OllamaEmulator
+from tests.integration.proxy import documented
 from tests.integration.proxy.conftest import ask
 from tests.integration.proxy.corpus import RAW, raw, shaped, talk
 from tests.integration.proxy.test_fuzz import (
@@ -104,7 +108,7 @@ async def _mutation(port: int, sent: bytes) -> tuple[bool, float]:
 
 async def messages(run: Run) -> AsyncIterator[Figure]:
     """Generated Messages requests, most of them nearly right."""
-    examples = run.many(5000, 300)
+    examples = 5000
     async with serving(run.directory, OllamaEmulator(Answer("Hello ", "there."))) as served:
         found = await asyncio.to_thread(_generated, served.port, served.token, examples)
         yield Figure("generated requests", found["sent"], "requests", examples, at_least=True)
@@ -112,24 +116,19 @@ async def messages(run: Run) -> AsyncIterator[Figure]:
         yield Figure("generated requests: not in shape", found["shapeless"], "answers", 0)
         share = found["200"] / max(1, found["sent"])
         yield Figure("generated requests that were taken", share, "share", 0.02, at_least=True)
-        if (command := shutil.which("schemathesis")) is not None:
-            tried, failed = await _from_the_document(served, command, run.many(300, 40))
-            yield Figure("requests made from /openapi.json", tried, "requests", 1, at_least=True)
-            yield Figure("of them answered otherwise than it says", failed, "requests", 0)
         yield Figure("tracebacks", served.no_traceback(), "tracebacks", 0)
-
-
-async def _from_the_document(served: Served, command: str, examples: int) -> tuple[int, int]:
-    """Return how many requests schemathesis made, and how many answers it did not accept."""
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
-    words = ["run", f"{served.proxy.url}/openapi.json", "--no-color", "-n", str(examples)]
-    words += ["-H", f"x-api-key: {served.token}", "-c", f"{checks},response_schema_conformance"]
-    process = await asyncio.create_subprocess_exec(
-        command, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    said = (await process.communicate())[0].decode(errors="replace")
-    found = re.search(r"(\d+) generated, (?:(\d+) found|(\d+) passed)", said)
-    return (int(found[1]), int(found[2] or 0)) if found else (0, 1)
+        if run.short:
+            return  # tests/integration/proxy/test_openapi.py does it as well
+        if (program := documented.command()) is None:
+            raise Missing("schemathesis is not installed: pip install 'llmctl[test]'")
+        tried = await documented.requests_from_the_document(
+            *(served.proxy.url, served.token, run.directory),
+            examples=300,
+            program=program,
+        )
+        yield Figure("requests made from /openapi.json", tried.requests, "requests", 1000, True)
+        yield Figure("of them answered otherwise than it says", tried.failed, "requests", 0)
+        yield Figure("tracebacks then", served.no_traceback(), "tracebacks", 0)
 
 
 def _generated(port: int, token: str, examples: int) -> dict[str, int]:
@@ -169,6 +168,32 @@ async def streams(run: Run) -> AsyncIterator[Figure]:
     yield Figure("translations", result.executions, "runs", wanted, at_least=True)
     yield Figure("cuts that changed the answer", result.different, "cuts", 0, note=result.example)
     yield Figure("exceptions", result.crashes, "exceptions", 0, note=result.crash)
+    if find_spec("atheris") is None:
+        return
+    runs = run.many(200_000, 20_000)
+    ran, last_words = await _guided(run, runs)
+    yield Figure("translations led by atheris", ran, "runs", runs, at_least=True, note=last_words)
+
+
+async def _guided(run: Run, runs: int) -> tuple[int, str]:
+    """Return how many it made, none where one failed, and what it said at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.scorecard.guided", str(runs), str(run.directory)),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said = (await process.communicate())[0].decode(errors="replace")
+    except BaseException:
+        process.kill()
+        raise
+    found = re.search(r"stat::number_of_executed_units:\s+(\d+)", said)
+    if process.returncode or found is None:
+        return 0, said[-500:]
+    return int(found[1]), ""
 
 
 # -- B4 ------------------------------------------------------------------------------------------
@@ -179,7 +204,7 @@ async def slow_loris(run: Run) -> AsyncIterator[Figure]:
     ratios, latest = [], 0.0
     async with serving(run.directory, OllamaEmulator(Answer("Hello"))) as served:
         await served.json(ask())
-        for _ in range(run.many(3, 1)):
+        for _ in range(run.many(5, 1)):
             quiet = await _working(served, 300)
             half = [await _half_open(served, number) for number in range(HALF_OPEN)]
             began = time.monotonic()

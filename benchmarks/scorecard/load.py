@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from benchmarks import bodies
 from benchmarks.processes import TOKEN, free_port, rss_mb, running
 from benchmarks.scorecard.bench import lines
 from benchmarks.scorecard.card import Figure, Missing, Run
 from benchmarks.scorecard.history import Heard, listen
-from benchmarks.scorecard.rig import Served, quantile, serving
+from benchmarks.scorecard.rig import Served, quantile, until
 from llmctl.core.clock import SystemClock
 from llmctl.core.paths import find_paths
 from llmctl.core.rental import Phase, ProviderName, UpSpec
@@ -74,6 +76,22 @@ async def road(directory: Path) -> AsyncIterator[Road]:
             await proxy.stop()
 
 
+@contextlib.asynccontextmanager
+async def tunnelled(directory: Path, engine: OllamaEmulator) -> AsyncIterator[Served]:
+    """Run serve before an engine behind a tunnel and sshd; raises ``Missing`` without sshd."""
+    if SSHD is None:
+        raise Missing("no sshd on this machine (Debian: apt-get install openssh-server)")
+    home = directory / "home"
+    async with engine, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        with _machine(directory, home, engine.port):
+            proxy = Proxy(home, ("box",), {"LLMCTL_AUTH_TOKEN": TOKEN})
+            await proxy.start()
+            try:
+                yield Served(engine, proxy, session)
+            finally:
+                await proxy.stop()
+
+
 @contextlib.contextmanager
 def _machine(directory: Path, home: Path, engine_port: int) -> Iterator[Sshd]:
     """An sshd before the engine, and on record as an instance that is ready."""
@@ -99,7 +117,7 @@ async def streams(run: Run) -> AsyncIterator[Figure]:
     """100 streams of 30 words a second, 500 of 5."""
     async with road(run.directory) as way:
         await way.many(5, 10, 50, direct=False)
-        seconds = run.many(60, 6)
+        seconds = run.many(60, 4)
         for count, per_s, most_ms, added in ((100, 30, 25.0, True), (500, 5, 500.0, False)):
             words = int(per_s * (seconds if added else min(seconds, 20)))
             direct = await way.many(count, words, per_s, direct=True)
@@ -118,12 +136,12 @@ def _p99(heard: list[Heard]) -> float:
 
 async def latency(run: Run) -> AsyncIterator[Figure]:
     """One paced stream: through everything on loopback, and the tunnel over 80 ms."""
-    p50s, p99s = [], []
+    p50s, p99s, words = [], [], run.many(200, 100)
     async with road(run.directory) as way:
         await way.many(2, 10, 50, direct=False)
         for _ in range(run.many(5, 2)):
-            direct = (await way.heard(0, 200, 50, direct=True)).ms
-            ours = (await way.heard(0, 200, 50, direct=False)).ms
+            direct = (await way.heard(0, words, 50, direct=True)).ms
+            ours = (await way.heard(0, words, 50, direct=False)).ms
             p50s.append(quantile(ours, 0.5) - quantile(direct, 0.5))
             p99s.append(quantile(ours, 0.99) - quantile(direct, 0.99))
     yield Figure("50 words/s: added p50", quantile(p50s, 0.5), "ms", 1.0)
@@ -143,11 +161,13 @@ CLIENTS = 20
 
 
 async def soak(run: Run) -> AsyncIterator[Figure]:
-    """Clients that ask, and leave when they like."""
+    """Clients that ask through the tunnel, and leave when they like."""
     seconds = run.many(1800, 120)
     engine = OllamaEmulator(lambda _: Answer(*(["word "] * 10 + [Delay(0.02)]) * 5))
     samples: list[tuple[float, float]] = []
-    async with serving(run.directory, engine) as served:
+    async with tunnelled(run.directory, engine) as served:
+        await served.health()  # has one of its own to the engine, as later
+        channels = await _channels(served)
         await _live(served, 10.0, [])
         await asyncio.sleep(1)
         before = _standing(served.pid)
@@ -155,12 +175,28 @@ async def soak(run: Run) -> AsyncIterator[Figure]:
         await asyncio.sleep(3)
         after = _standing(served.pid)
         engine.requests.clear()
-        health = await served.health()
+        health, left = await served.health(), await _channels_left(served, channels)
     yield Figure("soak", seconds, "s", seconds, at_least=True)
     yield Figure("soak: memory slope", slope(samples) * 600, "MB/10 min", 1.0)
     for name, first, last in zip(("descriptors", "threads"), before, after, strict=True):
         yield Figure(f"soak: {name} more", last - first, name, 2)
     yield Figure("soak: generations left", health["generations"], "generations", 0)
+    yield Figure("soak: channels more", left - channels, "channels", 0)
+
+
+async def _channels(served: Served) -> int:
+    return sum(each["channels"] for each in (await served.health())["tunnels"])
+
+
+async def _channels_left(served: Served, before: int) -> int:
+    """Return how many are open once connections to the engine that nobody uses have ended."""
+
+    async def back() -> bool:
+        return await _channels(served) <= before
+
+    with contextlib.suppress(TimeoutError):
+        await until(back, within_s=60)
+    return await _channels(served)
 
 
 async def _live(served: Served, seconds: float, samples: list[tuple[float, float]]) -> None:

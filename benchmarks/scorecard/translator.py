@@ -42,14 +42,14 @@ def fuzz(wanted: int, *, seed: int = 20261123) -> Result:
     """Translate ``wanted`` times: each stream whole, then cut once at each of its bytes."""
     dice, result = random.Random(seed), Result()
     while result.executions < wanted:
-        make, stream = _stream(dice)
-        whole = _translated(make, [stream], result)
-        for cut in range(1, len(stream)):
-            parts = [stream[:cut], stream[cut:]]
+        make, said = stream(dice)
+        whole = _translated(make, [said], result)
+        for cut in range(1, len(said)):
+            parts = [said[:cut], said[cut:]]
             if _translated(make, parts, result) != whole and whole is not None:
                 result.different += 1
                 result.example = result.example or repr(parts)[:200]
-        _translated(make, [stream[at : at + 1] for at in range(len(stream))], result)
+        _translated(make, [said[at : at + 1] for at in range(len(said))], result)
     return result
 
 
@@ -87,7 +87,7 @@ def _chunks(decoder: StreamDecoder, parts: Iterable[bytes]) -> Iterator[EngineCh
         yield from rest
 
 
-def _stream(dice: random.Random) -> tuple[type[StreamDecoder], bytes]:
+def stream(dice: random.Random) -> tuple[type[StreamDecoder], bytes]:
     make, said = (
         (OllamaDecoder, _ollama(dice)) if dice.random() < 0.7 else (OpenAIDecoder, _openai(dice))
     )

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from llmctl.cache.entry import Entry, EntryMeta, pack, unpack
 from llmctl.cache.marks import Mark, Marks, load
-from llmctl.cache.memory import Lru
+from llmctl.cache.newest import Newest
 from llmctl.cache.sealed import Seal
 from llmctl.cache.store import Store, Stored, StoreStatus
 from llmctl.core.clock import Clock
@@ -21,14 +22,13 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """How often it is looked for what other processes have forgotten."""
-REMEMBERED = 10_000
-"""Keys whose newest entry is remembered, so that an older one cannot come back."""
+SAVE_S = 60.0
+"""How often it is saved which entries are the newest; a kill loses what is younger."""
 SKEW_S = 60.0
 """Clocks of several machines differ: an entry may come so late without suspicion."""
 WRITING_S = 5.0
 """So long after a write the store may give what it replaces, without suspicion."""
 DELETED_AT_ONCE = 200
-_NEVER = float("-inf")
 _NEWS = b"llmctl cache marks"
 
 
@@ -67,25 +67,31 @@ class EntryStore:
         self._clock = clock
         self._load_key = load_key
         self._look_s = look_s
-        self._latest: Lru[bytes, tuple[float, float]] = Lru(max_cost=REMEMBERED, clock=clock)
-        """When the newest entry we know of was made, and until when it may still be on its way."""
+        self._newest = Newest(None, clock=clock)
         self._tasks = Tasks()
         # Before Python 3.12 asyncio.wait_for, which redis-py uses, may swallow a cancellation.
         self._closing = False
         self._heard: bytes | None = None
         self._rejected = 0
 
+    def keep_newest_in(self, path: Path) -> None:
+        """Have a file remember which entries are the newest; to be called before ``start``."""
+        self._newest = Newest(path, clock=self._clock)
+
     async def start(self) -> None:
         """Open the store, and look out for what others forget."""
         self._marks.refresh()
+        self._newest.load()
         await self._store.start()
         self._tasks.start(self._watch(), name="cache marks")
+        self._tasks.start(self._save(), name="newest entries")
 
     async def close(self) -> None:
         """Write what is queued, within two seconds, and let go."""
         self._closing = True
         await self._tasks.close()
         await self._store.close()
+        self._newest.save(self._newest.unsaved())
 
     async def get(self, key: bytes) -> Entry | None:
         """Return an entry that is what was put under this key, and is still to be used."""
@@ -100,21 +106,19 @@ class EntryStore:
         if late_s >= 0:
             self._reject(late_s > SKEW_S)
             return None
-        latest, writing_until = self._latest.get(key) or (entry.created, _NEVER)
-        if entry.created < latest:
-            self._reject(self._clock.monotonic() >= writing_until)
+        if entry.created < self._newest.created(key):
+            self._reject(not self._newest.on_its_way(key))
             return None
         if self._is_gone(key, entry):
             self._reject()
             return None
-        self._latest.put(key, (entry.created, _NEVER), cost=1, ttl_s=-late_s)
+        self._newest.note(key, entry.created, entry.expires)
         return entry
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Queue a write."""
         ttl_s = entry.expires - self._clock.now()
-        writing_until = self._clock.monotonic() + WRITING_S
-        self._latest.put(key, (entry.created, writing_until), cost=1, ttl_s=ttl_s)
+        self._newest.note(key, entry.created, entry.expires, writing_s=WRITING_S)
         self._store.put(key, self.seal.seal(pack(entry), key), ttl_s=ttl_s)
 
     async def found(self, prefix: bytes = b"") -> AsyncIterator[Found]:
@@ -212,6 +216,11 @@ class EntryStore:
         while not self._closing:
             self._look(await self._store.announced())
             await asyncio.sleep(self._look_s)
+
+    async def _save(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(SAVE_S)
+            await asyncio.to_thread(self._newest.save, self._newest.unsaved())
 
     def _look(self, news: bytes | None) -> None:
         """Let go of what is held if anybody has forgotten anything."""

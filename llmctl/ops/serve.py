@@ -38,7 +38,12 @@ async def serve(
     pipeline = app.pipeline
     check_parser()
     room = connections_for(most_descriptors())
-    front = Front(app.handle, header_s=config.header_s, max_connections=room)
+    front = Front(
+        app.handle,
+        header_s=config.header_s,
+        max_connections=room,
+        max_peer_connections=config.max_peer_connections,
+    )
     stop = Stop()
     server = await _bind(front, config.listen, config.port)
     try:

@@ -31,6 +31,7 @@ from llmctl.proxy.metrics import Metrics
 from llmctl.proxy.models import model_page, one_model
 from llmctl.proxy.pipeline import Pipeline
 from llmctl.proxy.responses import JSON, body_response, error_response, json_response
+from llmctl.proxy.server import Connection
 from llmctl.proxy.ui.login import Codes, Sessions
 from llmctl.proxy.ui.page import Page
 from llmctl.proxy.ui.state import Observer, Purse, ReadSpend
@@ -118,7 +119,9 @@ class App:
                 return error_response(refusal, request_id=request_id, close=True)
             return await self._dispatch(request, tenant, request_id)
         except ApiError as error:
-            return error_response(error, request_id=request_id, close=error.status in _CLOSING)
+            # a body that broke off or cannot be decoded is the end of its connection
+            close = error.status in _CLOSING or request.content.exception() is not None
+            return error_response(error, request_id=request_id, close=close)
         except ConnectionError:
             raise
         except Exception:
@@ -142,9 +145,11 @@ class App:
         self._parts.guard.check(request)
         if request.method in _OPEN.get(request.path, ()):
             return None
-        if self._page.owns(request.path):
-            return await self._page.admit(request)
-        return await self._parts.auth.tenant(request)
+        ask = self._page.admit if self._page.owns(request.path) else self._parts.auth.tenant
+        tenant = await ask(request)
+        if tenant is not None and isinstance(request.protocol, Connection):
+            request.protocol.admitted()
+        return tenant
 
     async def _dispatch(
         self, request: web.BaseRequest, tenant: str | None, request_id: str

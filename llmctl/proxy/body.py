@@ -7,6 +7,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from llmctl.protocol.errors import ApiError
+from llmctl.proxy.responses import JSON
+
+_ENCODINGS = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 
 
 class BodyLimits(Struct, frozen=True, kw_only=True):
@@ -22,10 +25,11 @@ async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
     """Return the decompressed body.
 
     Raises ``ApiError`` 413 for one too large, 408 when the client falls silent, 415 for what is
-    not JSON, 417 for an ``Expect`` that is not understood, and 400 for a body that breaks off or
-    cannot be decompressed.
+    not JSON or compressed in an unknown way, 417 for an ``Expect`` that is not understood, and 400
+    for a body that breaks off or cannot be decompressed.
     """
     _check_type(request)
+    _check_encoding(request)
     if (request.content_length or 0) > limits.max_bytes:
         raise _too_large(limits.max_bytes)
     await _invite(request)
@@ -42,14 +46,27 @@ async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
     except TimeoutError:
         raise ApiError(408, f"no more of the body came in {limits.pause_s:g} s") from None
     except (HttpProcessingError, web.RequestPayloadError) as broken:
-        raise ApiError(400, f"the body could not be read: {broken}") from broken
+        # the last line says what; aiohttp puts a status before it
+        reason = str(broken).splitlines()[-1].strip()
+        raise ApiError(400, f"the body could not be read: {reason}") from broken
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _check_type(request: web.BaseRequest) -> None:
     declared = request.headers.get("Content-Type")
-    if declared is not None and not declared.lower().startswith("application/json"):
+    if declared is None or declared == JSON:
+        return
+    if declared.partition(";")[0].strip().lower() != JSON:
         raise ApiError(415, f"content-type {declared[:100]!r} is not application/json")
+
+
+def _check_encoding(request: web.BaseRequest) -> None:
+    """Refuse what aiohttp would hand on as it is."""
+    encoding = request.headers.get("Content-Encoding")
+    if not encoding or encoding.strip().lower() in _ENCODINGS:
+        return
+    known = ", ".join(sorted(_ENCODINGS))
+    raise ApiError(415, f"content-encoding {encoding[:100]!r} is none of {known}")
 
 
 async def _invite(request: web.BaseRequest) -> None:

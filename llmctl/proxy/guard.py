@@ -35,6 +35,7 @@ class Guard:
         if request.method == "CONNECT" or not target.startswith("/"):
             raise ApiError(400, "this is not a proxy for other hosts; use a path as request target")
         headers = request.headers
+        _check_framing(request)
         self._check_host(headers.getall("Host", ()))
         if "Origin" in headers and not self._is_allowed(headers["Origin"].lower(), request):
             raise ApiError(403, f"origin {headers['Origin'][:200]!r} is not allowed")
@@ -68,6 +69,16 @@ class Guard:
             )
         if len(self._passed) < 64:
             self._passed.add(host)
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    """Refuse codings that are not undone here, and chunks in HTTP/1.0 (RFC 9112, section 6.1)."""
+    if "Transfer-Encoding" not in request.headers:
+        return
+    codings = request.headers.getall("Transfer-Encoding")
+    if request.version < HttpVersion11 or [each.strip().lower() for each in codings] != ["chunked"]:
+        said = ", ".join(codings)[:100]
+        raise ApiError(400, f"transfer-encoding {said!r} is not understood, only chunked is")
 
 
 def _bracketed(host: str) -> str:

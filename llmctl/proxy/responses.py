@@ -53,3 +53,18 @@ def error_response(
     if close:
         response.force_close()
     return response
+
+
+def raw_response(error: ApiError) -> bytes:
+    """Return ``error`` as a whole HTTP answer, for a connection on which nothing may be asked."""
+    request_id = ids.request_id()
+    body = errors.body(error, request_id)
+    head = [
+        f"HTTP/1.1 {error.status} {error.type}",
+        f"Content-Type: {JSON}",
+        f"request-id: {request_id}",
+        f"retry-after: {error.retry_after_s or 1}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import resource
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,9 +18,10 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from aiohttp.web_protocol import RequestHandler
 
 from llmctl.core.errors import ConfigError
-from llmctl.protocol.errors import ApiError
+from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.proxy.framing import Framing
-from llmctl.proxy.responses import error_response
+from llmctl.proxy.responses import error_response, raw_response
+from llmctl.proxy.room import Room
 from llmctl.proxy.silence import SILENCE
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 IDLE_S = 900.0
 """A kept-alive connection may stay idle this long: a person thinks between two turns."""
 MAX_CONNECTIONS = 1024
+FAREWELL_S = 1.0
+"""How long a refused connection may stay to read why; a quarter as many may as there are others."""
 SPARE_DESCRIPTORS = 128
 """For files, and for what else the process opens; a connection may need one to an engine too."""
 UNSENT_BYTES = 128 * 1024
@@ -40,7 +42,15 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_framing", "_front", "_header_deadline", "_header_s", "_stall_check", "_stall_s")
+    __slots__ = (
+        "_framing",
+        "_front",
+        "_header_deadline",
+        "_header_s",
+        "_refused",
+        "_stall_check",
+        "_stall_s",
+    )
 
     def __init__(self, front: "Front", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(front, loop=loop, **options)
@@ -50,38 +60,61 @@ class Connection(RequestHandler):
         self._header_deadline: asyncio.TimerHandle | None = None
         self._stall_s = front.stall_s
         self._stall_check: asyncio.TimerHandle | None = None
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        welcome = self._front.has_room()
+        refusal = self._front.refusal(self, peer_of(transport))
         super().connection_made(transport)
-        if not welcome:
-            self.force_close()
+        if refusal is not None:
+            self._turn_away(refusal)
             return
-        self._front.silent[self] = peer_of(transport)
         _bound_unsent(transport)
         self._await_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._front.silent.pop(self, None)
+        self._front.leave(self)
         self._headers_complete()
         self._taking_again()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         before = self._request_count
         super().data_received(data)
         begun = self._request_count > before
         if begun:
             self._headers_complete()
-            self._front.silent.pop(self, None)
         self._framing.follow(data, self._messages[-1] if begun else None)
         if self._framing.half_head and self._header_deadline is None:
             self._await_headers()
 
+    def admitted(self) -> None:
+        """Note that who is connected has shown a token."""
+        self._front.room.known(self)
+
     @property
-    def _idle(self) -> bool:
+    def idle(self) -> bool:
+        """Whether nothing was asked that is not answered, not even half of it."""
+        return self._waits and not self._framing.half_head
+
+    @property
+    def _waits(self) -> bool:
         """Whether nothing is being answered."""
         return self._waiter is not None and not self._waiter.done()
+
+    def _turn_away(self, refusal: ApiError) -> None:
+        """Say why and end it; a little later where that is possible, or a reset takes the words."""
+        self._refused = True
+        transport = self.transport
+        if transport is None:
+            return
+        transport.write(raw_response(refusal))
+        if not self._front.say_farewell(self):
+            self.force_close()
+            return
+        transport.write_eof()
+        self._loop.call_later(FAREWELL_S, self.force_close)
 
     def _await_headers(self) -> None:
         self._header_deadline = self._loop.call_later(self._header_s, self._too_slow)
@@ -93,7 +126,7 @@ class Connection(RequestHandler):
 
     def _too_slow(self) -> None:
         self._header_deadline = None
-        if self._idle:
+        if self._waits:
             self.force_close()
         elif self._framing.half_head:
             # it came behind a request that is still being answered
@@ -126,6 +159,11 @@ class Connection(RequestHandler):
         if self._stall_check is not None:
             self._stall_check.cancel()
             self._stall_check = None
+
+    def log_exception(self, *args: Any, **fields: Any) -> None:
+        """Log a failure, but not that a body cannot be decoded: the client was told that."""
+        if not isinstance(fields.get("exc_info"), (web.RequestPayloadError, HttpProcessingError)):
+            super().log_exception(*args, **fields)
 
     def handle_error(
         self,
@@ -196,14 +234,14 @@ class Front(web.Server):
         header_s: float,
         stall_s: float = SILENCE.stall_s,
         max_connections: int = MAX_CONNECTIONS,
+        max_peer_connections: int | None = None,
     ) -> None:
         self.header_s = header_s
         """From the first byte, or the connection, to complete headers."""
         self.stall_s = stall_s
         """How long a client may take nothing of what is to be sent to it."""
-        self.silent: dict[Connection, str] = {}
-        """Connections that have not sent whole headers yet, oldest first, and who made them."""
-        self._max_connections = max_connections
+        self._most_farewells = max(1, max_connections // 4)
+        self._leaving: set[Connection] = set()
         self._quiet_until = 0.0
         super().__init__(
             handler,
@@ -213,23 +251,29 @@ class Front(web.Server):
             # After an early refusal read on for a moment: else the client sees a reset, no answer.
             lingering_time=2.0,
         )
+        self.room = Room(
+            most=max_connections, most_of_peer=max_peer_connections, monotonic=self._loop.time
+        )
 
-    def has_room(self) -> bool:
-        """Whether one more connection can be had; if need be one that says nothing makes room.
+    def refusal(self, connection: Connection, peer: str) -> ApiError | None:
+        """Let a connection in, or return what it is to be told."""
+        reason = self.room.enter(connection, peer)
+        if not reason:
+            return None
+        self._warn("connections are refused: %s", reason)
+        return overloaded(f"{reason}; use fewer, or try again", retry_after_s=5)
 
-        It is one of the peer that has most of them, so that nobody can keep others out by silence.
-        """
-        if len(self.connections) < self._max_connections:
-            return True
-        if not self.silent:
-            self._warn("connections are refused: %d are in use", self._max_connections)
+    def say_farewell(self, connection: Connection) -> bool:
+        """Tell whether a refused connection may linger."""
+        if len(self._leaving) >= self._most_farewells:
             return False
-        ((peer, count),) = Counter(self.silent.values()).most_common(1)
-        self._warn("too many connections: %s has %d that say nothing; they make room", peer, count)
-        oldest = next(each for each, from_peer in self.silent.items() if from_peer == peer)
-        del self.silent[oldest]
-        oldest.force_close()
+        self._leaving.add(connection)
         return True
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self.room.leave(connection)
+        self._leaving.discard(connection)
 
     def _warn(self, text: str, *values: object) -> None:
         """Say so once a minute, not once a connection: whoever makes them would fill the log."""

@@ -186,7 +186,7 @@ def _left_over(a: Facts, b: Facts) -> tuple[list[Word], list[Word]]:
 
 
 def _is_misspelt(word: Word, other: Word) -> bool:
-    """Tell two letters that changed places, or one that should be double: ``chekc``, ``comit``."""
+    """Tell two letters that changed places, and a double letter that is single."""
     a, b = word.text, other.text
     if not {word.kind, other.kind} <= {WORD, NAME} or min(len(a), len(b)) < FEWEST_LETTERS:
         return False

@@ -32,6 +32,8 @@ async def test_not_there_any_more_is_success(bed: Bed):
     instance_id = await bed.rent()
     bed.poison("destroy", "gone", times=-1)
     await bed.provider.destroy(instance_id)
+    assert bed.calls("destroy") == 1
+    assert len(bed.market.ours()) == 1, "the market said so, and was not asked again"
 
 
 async def test_a_lie_is_seen_by_looking(bed: Bed):

@@ -25,6 +25,8 @@ async def test_account_says_what_may_be_spent(bed: Bed):
     account = await bed.provider.account()
     if "credit" in bed.features:
         assert account.credit == micro_usd("12.34")
+    else:
+        assert account.credit is None
 
 
 async def test_offers_are_of_the_card_that_is_wanted(bed: Bed):

@@ -1,7 +1,8 @@
 """The scorecard works; and the gates that no other test covers at full size are held.
 
 Not run again here: the crash-point matrix (tests/matrix), raw HTTP (tests/integration/proxy), host keys
-(tests/integration/ssh, tunnel) and secrets (tests/e2e/rent) are whole in suites of their own.
+(tests/integration/ssh, tunnel) and secrets (tests/e2e/rent) are whole in suites of their own, and
+``tests/run`` runs the short form of the scorecard with all six gates behind the tests.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scorecard import card, security
+from benchmarks.scorecard import __main__ as command
+from benchmarks.scorecard import card, http, security
 from benchmarks.scorecard.card import Figure, Item, Missing, Outcome, Run
 from benchmarks.scorecard.faults import clients_that_leave
 from benchmarks.scorecard.history import Heard
@@ -86,6 +88,26 @@ def test_a_slope_is_that_of_the_later_part():
     early = [(float(t), 40.0 + 10 * t) for t in range(10)]
     late = [(float(t), 140.0 + 0.5 * (t - 10)) for t in range(10, 30)]
     assert slope(early + late) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_short_form_names_what_it_leaves_out(monkeypatch, capsys):
+    async def quick(_: Run):
+        yield Figure("speed", 1.0, "s", 2.0)
+
+    items = (Item("A1", 3, "quick", quick), Item("A2", 2, "long", quick, slow=True))
+    monkeypatch.setattr(command, "CARD", items)
+    monkeypatch.setattr("sys.argv", ["scorecard", "--short"])
+    assert command.main() == 0
+    said = capsys.readouterr().out
+    assert "long: not measured: too long for the short form" in said
+    assert said.splitlines()[-1].split()[:3] == ["sum", "5", "3"]
+
+
+async def test_atheris_leads_where_it_is_installed(tmp_path: Path):
+    pytest.importorskip("atheris")
+    figures = [figure async for figure in http.streams(Run(short=True, directory=tmp_path))]
+    assert "translations led by atheris" in [figure.name for figure in figures]
+    assert all(figure.held for figure in figures), figures
 
 
 @pytest.mark.parametrize(

@@ -410,5 +410,5 @@ async def test_a_silent_engine_is_covered_by_pings(
                 go_on.set()
 
     assert heard[:2] == ["message_start", "ping"]
-    assert silent_s <= 10
+    assert silent_s <= 20, "the client gives up"
     assert heard[-3:] == ["content_block_stop", "message_delta", "message_stop"]

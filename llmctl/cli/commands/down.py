@@ -1,10 +1,15 @@
 """``llmctl down``, ``stop`` and ``start``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmctl.cli import candidates, options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmctl.core.rental import Rental
 
 Names = Annotated[
     list[str] | None,
@@ -56,16 +61,27 @@ def down(  # noqa: PLR0913  one parameter per option
         if plan.rentals:
             options.say(f"would destroy:\n{rentals_text(plan.rentals)}")
         options.put(show([], plan.already))
+        if not plan.rentals and not plan.already:
+            options.say("nothing is rented: there is nothing to end")
         return
     options.say(rentals_text(plan.rentals))
     count = len(plan.rentals)
     confirm(
-        f"Destroy {count} instances?" if count > 1 else f"Destroy {plan.rentals[0].name}?",
+        _question(plan.rentals),
         yes=yes,
         expected=str(count) if everything and count > 1 else "y",
     )
     ended = session.run(lambda world: use.down(world, plan, session.renting.release_for(world)))
     options.put(show(ended, plan.already))
+
+
+def _question(rentals: "Sequence[Rental]") -> str:
+    if len(rentals) > 1:
+        return f"Destroy {len(rentals)} instances?"
+    only = rentals[0]
+    if only.provider.paid:
+        return f"Destroy {only.name}?"
+    return f"End what llmctl started on {only.name}? The machine stays."
 
 
 def stop(  # noqa: PLR0913  one parameter per option

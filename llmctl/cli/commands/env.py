@@ -50,6 +50,11 @@ def env(  # noqa: PLR0913  one parameter per option
     if shell not in list(Shell):
         known = ", ".join(Shell)
         raise ConfigError(f"--shell cannot be {shell!r}: expected one of {known}")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"--url cannot be {url!r}: expected an address that starts with http:// or https://",
+            hint="llmctl env --url http://127.0.0.1:8000",
+        )
     loaded = load(flags={}, environ=os.environ, path=config)
     address = running.find_address(loaded, os.environ, url=url)
     token = running.find_token(address, os.environ)

@@ -1,10 +1,14 @@
 """``llmctl ssh`` and ``llmctl logs``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmctl.cli import options
+
+if TYPE_CHECKING:
+    from llmctl.cli.rented import Session
+    from llmctl.core.rental import Rental
 
 
 def ssh(
@@ -35,7 +39,7 @@ def ssh(
     if shutil.which("ssh") is None:
         raise NotFound("there is no ssh on this machine", hint="install an OpenSSH client")
     session = Session(config=config, quiet=True)
-    rental = session.rental(name)
+    rental = _addressed(session, name, ctx.args)
     files = session.renting.paths.data / "ssh"
     found = shell(
         rental,
@@ -46,6 +50,25 @@ def ssh(
     )
     write_private(files / "known_hosts", found.known_hosts.encode())
     os.execvp(found.argv[0], found.argv)  # noqa: S606  its terminal, its exit status
+
+
+def _addressed(session: "Session", name: str | None, command: list[str]) -> "Rental":
+    """Return the rental of that name; a command in its place is answered with how to run it."""
+    import shlex
+
+    from llmctl.core.errors import NotFound
+    from llmctl.core.rental import Phase
+
+    try:
+        return session.rental(name)
+    except NotFound as unknown:
+        present = [each for each in session.renting.store.all() if each.phase is not Phase.GONE]
+        meant = name is not None and "did you mean" not in (unknown.hint or "")
+        if not (meant and present):
+            raise
+        way = f"llmctl ssh {present[0].name}"
+        hint = f"{way}, or to run that there: {way} -- {shlex.join([name or '', *command])}"
+        raise NotFound(unknown.message, hint=hint) from None
 
 
 def logs(

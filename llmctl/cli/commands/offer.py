@@ -52,6 +52,7 @@ def list_offers(  # noqa: PLR0913  one parameter per option
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(flags=flags, config=config, key_file=key_file, quiet=True)
+    up.check_key_file(key_file, session.loaded.config.rent.provider, "offer list")
     session.settle()
     spec = make_spec(session.loaded, "offers", keys=set(session.renting.access))
     fit = sizing.fit(spec, offers.least_memory_mib(spec))

@@ -8,7 +8,8 @@ from llmctl.cli import candidates, options
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from llmctl.cli.rented import Session
     from llmctl.core.rental import UpPlan
@@ -248,19 +249,44 @@ def up(  # noqa: PLR0913  one parameter per option
     """
     flags = given_flags(locals())  # before anything else has a name
     from llmctl.cli.rented import Session
-    from llmctl.ops.rent.plan import plan_up
+    from llmctl.ops.rent.plan import plan_up, without_effect
     from llmctl.ops.rent.spec import make_spec
     from llmctl.render.offers import plan_document, plan_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet, dry_run=dry_run)
+    check_key_file(key_file, session.loaded.config.rent.provider, "up")
     keys = session.renting.access
-    spec = make_spec(session.loaded, name, profile=profile, keys=keys, keep=keep)
+    spec = make_spec(
+        session.loaded,
+        name,
+        profile=profile,
+        keys=keys,
+        keep=keep,
+        existing=session.renting.store.by_name(name),
+    )
     plan = session.run(lambda world: plan_up(world, spec))
+    given = [key for key, value in flags.items() if value is not None]
+    if lost := without_effect(spec, plan, given):
+        options.say(
+            f"warning: {name} exists and stays what it is: {', '.join(lost)} would hold for a new "
+            f"machine; llmctl down {name} ends this one"
+        )
     if dry_run:
         options.put(plan_document(plan) if as_json else plan_text(plan))
     else:
         _carry_out(session, plan, yes=yes, as_json=as_json, quiet=quiet)
+
+
+def check_key_file(key_file: "Path | None", markets: "Sequence[str]", command: str) -> None:
+    """Raise ``ConfigError`` for a key file where it is not clear which market's key it holds."""
+    from llmctl.core.errors import ConfigError
+
+    if key_file is not None and len(markets) != 1:
+        raise ConfigError(
+            f"--key-file {key_file} holds the key of one market: which one?",
+            hint=f"llmctl {command} --provider vast --key-file {key_file}",
+        )
 
 
 _SETTINGS = {

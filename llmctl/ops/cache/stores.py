@@ -85,6 +85,7 @@ def open_entries(store: Store, paths: Paths, *, clock: Clock) -> EntryStore:
         clock=clock,
         load_key=load_key,
     )
+    entries.keep_newest_in(paths.data / "cache-newest")
     if isinstance(store, MemoryStore):
         entries.on_forgotten.append(store.let_go)
     return entries

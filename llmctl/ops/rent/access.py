@@ -54,6 +54,8 @@ def shell(
 
     Only our key and the pinned host key count, whatever ``~/.ssh/config`` says. Pure.
     """
+    if rental.phase is Phase.STOPPED:
+        raise LlmctlError(f"{rental.name} is stopped", hint=f"llmctl start {rental.name}")
     address = _address(rental)
     if pinned is None:
         raise LlmctlError(

@@ -170,7 +170,7 @@ def the_only(rentals: Sequence[Rental]) -> Rental:
     if len(rentals) == 1:
         return rentals[0]
     if not rentals:
-        raise NotFound("there is no instance", hint="llmctl up")
+        raise NotFound("there is no instance", hint="llmctl up makes one ready")
     names = ", ".join(sorted(each.name for each in rentals))
     raise NotFound(f"there are several instances: {names}", hint="name one of them")
 

@@ -46,8 +46,16 @@ async def find(world: World, text: str) -> Listed:
     if len(matches) == 1:
         return matches[0]
     if not matches:
-        raise NotFound(f"no instance {text} is on your accounts", hint="llmctl instance list --all")
+        raise NotFound(f"no instance {text} is on your accounts", hint=_where_it_is(world, text))
     raise NotFound(f"several markets have an instance {instance_id}", hint="name it PROVIDER:ID")
+
+
+def _where_it_is(world: World, text: str) -> str:
+    """Say the id of what is known under a name, or where ids are."""
+    rental = world.store.by_name(text)
+    if rental is None or rental.instance_id is None:
+        return "llmctl instance list --all"
+    return f"{text} is {rental.provider.value}:{rental.instance_id}"
 
 
 async def destroy(world: World, listed: Listed) -> None:
@@ -78,7 +86,8 @@ def adopt(world: World, listed: Listed, name: str) -> Rental:
     """
     instance = listed.instance
     if listed.rental is not None:
-        raise LlmctlError(f"it is on record already, as {listed.rental.name}")
+        name = listed.rental.name
+        raise LlmctlError(f"it is on record already, as {name}", hint=f"llmctl up {name}")
     if not listed.ours:
         raise LlmctlError(
             f"{instance.provider.value} instance {instance.id} was not made by llmctl"

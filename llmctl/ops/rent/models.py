@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from llmctl.core.errors import LlmctlError
+from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.rental import Phase, Rental, StepState
 from llmctl.ops.rent.login import Login
 from llmctl.ops.rent.prepare import logged_in
@@ -55,8 +55,12 @@ async def remove_model(world: World, rental: Rental, model: str) -> None:
             f"{model} is what {rental.name} answers with",
             hint=f"llmctl up {rental.name} --model OTHER first",
         )
-    async with logged_in(world, rental) as host:
-        await host.remove(model)
+    try:
+        async with logged_in(world, rental) as host:
+            await host.remove(model)
+    except NotFound as unknown:
+        hint = f"llmctl model list --instance {rental.name}"
+        raise NotFound(f"{rental.name} has no model {model}", hint=hint) from unknown
 
 
 async def check_model(world: World, rental: Rental, model: str | None) -> ModelTest:
@@ -66,8 +70,12 @@ async def check_model(world: World, rental: Rental, model: str | None) -> ModelT
     if wanted is None:
         raise LlmctlError(f"no model is ready on {rental.name}", hint=f"llmctl up {rental.name}")
     world.say("warm", StepState.BEGIN, f"asking {wanted}")
-    async with logged_in(world, rental) as host:
-        warmed = await host.warm(wanted, rental.num_ctx)
+    try:
+        async with logged_in(world, rental) as host:
+            warmed = await host.warm(wanted, rental.num_ctx)
+    except NotFound as unknown:
+        hint = f"llmctl model pull {wanted} --instance {rental.name}"
+        raise NotFound(f"{rental.name} has no model {wanted}", hint=hint) from unknown
     world.say("warm", StepState.DONE, f"{wanted} answers")
     return ModelTest(model=wanted, warmed=warmed)
 

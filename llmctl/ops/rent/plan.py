@@ -1,6 +1,7 @@
 """What ``up`` would do, with its price, before anything is spent."""
 
 import asyncio
+from collections.abc import Collection
 
 import msgspec
 
@@ -25,6 +26,18 @@ from llmctl.providers.registry import market_name
 
 ALTERNATIVES = 8
 _LOW_CREDIT_HOURS = 2
+_FOR_A_NEW_ONE = {
+    "rent.disk_gb": ("disk_gb", "--disk"),
+    "rent.gpu": ("gpu", "--gpu"),
+    "rent.gpu_count": ("gpu_count", "--gpus"),
+    "rent.host": ("host", "--host"),
+    "rent.max_price": ("max_usd_per_hour", "--max-price"),
+    "rent.min_reliability": ("min_reliability", "--min-reliability"),
+    "rent.region": ("region", "--region"),
+    "rent.spot": ("spot", "--spot"),
+    "rent.volume": ("volume", "--volume"),
+}
+"""Settings of an order: field of the spec and option."""
 _LEAST_S = 1800.0
 """A machine that the budget ends sooner is not worth renting."""
 
@@ -186,6 +199,19 @@ def engine_of(ordered: UpSpec, asked: UpSpec) -> UpSpec:
         kv_cache_type=asked.kv_cache_type or ordered.kv_cache_type,
         parallel=asked.parallel or ordered.parallel,
     )
+
+
+def without_effect(asked: UpSpec, plan: UpPlan, given: Collection[str]) -> list[str]:
+    """Return the options among ``given`` settings that what exists already does not follow."""
+    if plan.resumes is None:
+        return []
+    found = [
+        option
+        for key, (field, option) in _FOR_A_NEW_ONE.items()
+        if key in given and getattr(asked, field) != getattr(plan.spec, field)
+    ]
+    elsewhere = plan.resumes.provider not in asked.providers
+    return ["--provider", *found] if "rent.provider" in given and elsewhere else found
 
 
 async def _credit(world: World, offer: Offer) -> tuple[Account | None, list[str]]:

@@ -32,6 +32,11 @@ log = logging.getLogger(__name__)
 
 _GUARD_SLACK_S = 60.0
 """How far the deadline that a watchdog reports may be off."""
+_LOOK_S = 20.0
+"""How long a machine that is ready may take to be logged in to."""
+_OWN_S = 15.0
+"""The same for the operator's own machine, which nobody is starting at this moment."""
+_NO_ENGINE = (Phase.CREATED, Phase.STARTING, Phase.REACHABLE, Phase.GUARDED)
 _MEMORY_SHARE = 0.9
 """Of the memory that was on offer; drivers keep a little back."""
 
@@ -52,6 +57,9 @@ async def prepare(
     Raises ``HostFailed`` for a rented machine that cannot be reached or guarded or is not what was
     rented, ``HostKeyChanged``, ``RemoteFailed`` and ``DeadlineExceeded`` for what went wrong on it.
     """
+    if rental.phase in _NO_ENGINE:  # the port may have been configured since the record was made
+        port = world.config.ollama.port
+        rental = world.store.advance(rental.uuid, rental.phase, engine_port=port)
     async with Login(world, rental) as login:
         rental = await _reach(world, rental, login)
         rental = await _guard(world, rental, login, instance_key)
@@ -64,10 +72,38 @@ async def prepare(
 
 
 async def rearmed(world: World, rental: Rental) -> Rental:
-    """Give the watchdog of a machine that is ready the deadline and idle limit of its record."""
+    """Give the watchdog of a machine that is ready the deadline and idle limit of ``rental``.
+
+    Its deadline is on record once the watchdog has confirmed it.
+    """
     async with Login(world, rental) as login:
-        rental = await _reach(world, rental, login)
+        await _reach(world, rental, login)
         return await _guard(world, rental, login, None)
+
+
+async def ailment(world: World, rental: Rental) -> str | None:
+    """Return what a rented machine that was ready lacks by now, None where nothing does.
+
+    Two questions over one login: to the watchdog and to the engine. Raises ``SshError`` where
+    nobody can log in, and ``HostFailed`` when its market says that nobody will.
+    """
+
+    async def look(host: Host) -> str | None:
+        try:
+            armed = await host.armed()
+            if armed is None:
+                return "its watchdog does not answer"
+            _confirmed(armed, world.guard_for(rental, None))
+        except RemoteFailed as failure:
+            return failure.message
+        try:
+            names = {model.name for model in await host.models()}
+        except (RemoteFailed, DeadlineExceeded) as failure:
+            return f"its engine does not answer: {failure.message}"
+        return None if rental.model in names else f"{rental.model} is not on it any more"
+
+    async with Login(world, rental) as login:
+        return await login.keep_on(look, within_s=min(_LOOK_S, world.config.wait.ssh_s))
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +136,9 @@ def _blaming(rental: Rental, *failures: type[LlmctlError]) -> Iterator[None]:
 async def _reach(world: World, rental: Rental, login: Login) -> Rental:
     where = rental.addresses[0] if rental.addresses else "this machine"
     world.say("ssh", StepState.BEGIN, f"logging in to {where}")
+    within = world.config.wait.ssh_s
     with _blaming(rental, SshError):
-        await login.open(within_s=world.config.wait.ssh_s)
+        await login.open(within_s=within if rental.provider.paid else min(within, _OWN_S))
     where = login.rental.addresses[0] if login.rental.addresses else where
     world.say("ssh", StepState.DONE, f"logged in to {where}")
     return _at_least(world, rental, Phase.REACHABLE)

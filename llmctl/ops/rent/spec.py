@@ -1,7 +1,7 @@
 """What ``up`` is asked for: flags over the profile over configuration, as one ``UpSpec``. Pure."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,7 +12,7 @@ from llmctl.config.schema import ProfileConfig
 from llmctl.core.errors import AuthError, ConfigError, NotFound
 from llmctl.core.gpus import find_gpus
 from llmctl.core.money import MicroUsd, micro_usd
-from llmctl.core.rental import ProviderName, SshAddress, UpSpec
+from llmctl.core.rental import ProviderName, Rental, SshAddress, UpSpec
 
 BUILT_IN = {
     "cheap": ProfileConfig(
@@ -43,6 +43,7 @@ _SETTINGS = {"model": "model.name", "num_ctx": "model.num_ctx"} | {
     name: f"ollama.{name}" for name in ("kv_cache_type", "parallel")
 }
 _ALONE = (ProviderName.HOST, ProviderName.LOCAL)
+_WHERE = ("rent.provider", "rent.host")
 
 
 def profiles(loaded: Loaded) -> dict[str, ProfileConfig]:
@@ -67,33 +68,36 @@ def make_spec(
     profile: str | None = None,
     keys: Collection[ProviderName],
     keep: bool = False,
+    existing: Rental | None = None,
 ) -> UpSpec:
     """Return what is asked for; ``keys`` are the markets whose key is there.
 
-    A flag beats the profile, the profile beats variables and the file. Raises ``ConfigError`` for
+    A flag beats the profile, the profile beats variables and the file. ``existing`` is what has
+    that name already: a machine of one's own need not be named again. Raises ``ConfigError`` for
     what cannot be meant, ``AuthError`` when a market's key is missing.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"an instance cannot be called {name!r}: lower-case letters, digits, -")
     chosen = find_profile(loaded, profile) if profile else ProfileConfig()
     values = {field: _value(loaded, chosen, field) for field in _FIELDS}
-    wanted = values.pop("provider")
-    if not wanted and loaded.origins["rent.host"].kind == "flag":
+    wanted, host = values.pop("provider"), values.pop("host")
+    if existing is not None and not existing.provider.paid and not _flagged(loaded, *_WHERE):
+        wanted, host = [existing.provider], existing.spec.host
+    elif not wanted and _flagged(loaded, "rent.host"):
         wanted = [ProviderName.HOST]
-    providers = _providers(wanted, values["host"], keys)
+    providers = _providers(wanted, host, keys)
     try:
         gpus = find_gpus(values["gpu"])
     except ValueError as reason:
         raise ConfigError(str(reason)) from None
     price = values.pop("max_price")
     cap = micro_usd(price) if price else _usual_cap(gpus, values["gpu_count"])
-    host = values.pop("host")
-    timed = any(loaded.origins[key].kind == "flag" for key in ("rent.ttl_s", "rent.idle_s"))
+    timed = _flagged(loaded, "rent.ttl_s", "rent.idle_s")
     return UpSpec(
         name=name,
         providers=providers,
         max_usd_per_hour=cap,
-        host=parse_host(host) if host and providers == (ProviderName.HOST,) else None,
+        host=_address(host) if host and providers == (ProviderName.HOST,) else None,
         timed=timed,
         keep=keep,
         **values,
@@ -107,17 +111,27 @@ def parse_host(text: str) -> SshAddress:
     if match is None:
         match = re.fullmatch(r"([0-9A-Fa-f:]+)()()()", rest) if rest.count(":") > 1 else None
     if match is None:
-        raise ConfigError(f"{text!r} is no address of a machine", hint="--host user@address:port")
+        raise ConfigError(
+            f"{text!r} is no address of a machine", hint="llmctl up --host user@address:port"
+        )
     port = int(match[2] or match[4] or 22)
     if not 0 < port < 65536:
-        raise ConfigError(f"{port} is no port", hint="--host user@address:port")
+        raise ConfigError(f"{port} is no port", hint="llmctl up --host user@address:port")
     return SshAddress(host=match[1] or match[3], port=port, user=user or "root")
+
+
+def _address(host: str | SshAddress) -> SshAddress:
+    return parse_host(host) if isinstance(host, str) else host
 
 
 _FIELDS = (
     "provider", "gpu", "gpu_count", "model", "num_ctx", "kv_cache_type", "parallel", "max_price",
     "region", "min_reliability", "spot", "ttl_s", "idle_s", "disk_gb", "volume", "host",
 )  # fmt: skip
+
+
+def _flagged(loaded: Loaded, *keys: str) -> bool:
+    return any(loaded.origins[key].kind == "flag" for key in keys)
 
 
 def _value(loaded: Loaded, profile: ProfileConfig, field: str) -> Any:
@@ -129,7 +143,7 @@ def _value(loaded: Loaded, profile: ProfileConfig, field: str) -> Any:
 
 
 def _providers(
-    wanted: list[str], host: str | None, keys: Collection[ProviderName]
+    wanted: Sequence[str], host: str | SshAddress | None, keys: Collection[ProviderName]
 ) -> tuple[ProviderName, ...]:
     names = tuple(dict.fromkeys(ProviderName(each) for each in wanted))
     if not names:
@@ -137,13 +151,13 @@ def _providers(
     if not names:
         raise AuthError(
             "there is no key for a market to rent from",
-            hint="llmctl auth login runpod, or --provider local, or --provider host --host ADDRESS",
+            hint="llmctl auth login runpod, or for a machine you have: llmctl up --host ADDRESS",
         )
     alone = [name for name in names if name in _ALONE]
     if alone and len(names) > 1:
         raise ConfigError(f"{alone[0].value} cannot be combined with other providers")
     if names == (ProviderName.HOST,) and not host:
-        raise ConfigError("which machine?", hint="--provider host --host user@address:port")
+        raise ConfigError("which machine?", hint="llmctl up --host user@address:port")
     missing = [name for name in names if name.paid and name not in keys]
     if missing:
         raise AuthError(

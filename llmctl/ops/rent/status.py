@@ -1,11 +1,10 @@
 """What is rented now: what our record says, and what the markets say of it."""
 
 import asyncio
-import logging
 
 from msgspec import Struct
 
-from llmctl.core.errors import LlmctlError
+from llmctl.core.errors import LlmctlError, RemoteFailed, SshError
 from llmctl.core.rental import Instance, InstanceState, Phase, Rental
 from llmctl.core.reports import InstanceStatus, Reconciled
 from llmctl.ops.rent.costs import spent
@@ -13,8 +12,6 @@ from llmctl.ops.rent.prepare import logged_in
 from llmctl.ops.rent.reconcile import reconcile
 from llmctl.ops.rent.world import World
 from llmctl.ssh.watchdog import Armed
-
-log = logging.getLogger(__name__)
 
 ASK_S = 8.0
 """How long a machine may take to say when it ends itself."""
@@ -42,16 +39,20 @@ async def collect(world: World) -> StatusReport:
     )
 
 
-async def _guard(world: World, rental: Rental) -> Armed | None:
-    """Ask the watchdog itself; None where it cannot be asked quickly, which is no failure."""
+async def _guard(world: World, rental: Rental) -> Armed | LlmctlError | None:
+    """Ask the watchdog itself; why it cannot be asked is worth a line, and no failure."""
     if rental.phase is not Phase.READY or not rental.provider.paid:
         return None
     try:
         async with asyncio.timeout(ASK_S), logged_in(world, rental) as host:
-            return await host.armed()
-    except (LlmctlError, TimeoutError) as failure:
-        log.info("the watchdog of %s was not asked: %s", rental.name, failure)
-        return None
+            armed = await host.armed()
+    except TimeoutError:
+        return SshError(f"{rental.addresses[0]} did not answer in {ASK_S:.0f} s")
+    except LlmctlError as failure:
+        return failure
+    if armed is None:
+        return RemoteFailed(f"its watchdog does not answer; llmctl up {rental.name} arms it again")
+    return armed
 
 
 def _open(world: World) -> list[Rental]:
@@ -72,7 +73,7 @@ def _status(
     world: World,
     rental: Rental,
     seen: Instance | LlmctlError | None,
-    guard: Armed | None,
+    guard: Armed | LlmctlError | None,
 ) -> InstanceStatus:
     instance = seen if isinstance(seen, Instance) else None
     stopped = rental.phase is Phase.STOPPED
@@ -91,21 +92,24 @@ def _status(
         spent_usd=spent(world, rental),
         seconds_left=None if left is None else max(left, 0.0),
         idle_s=rental.spec.idle_s if guarded else None,
-        idle_left_s=_idle_left(guard),
+        idle_left_s=_idle_left(guard) if isinstance(guard, Armed) else None,
         address=str(rental.addresses[0]) if rental.addresses else "",
-        detail=_detail(rental, seen),
+        detail=_detail(rental, seen, guard),
     )
 
 
-def _idle_left(guard: Armed | None) -> float | None:
-    if guard is None or not guard.idle_s:
-        return None
-    return max(guard.idle_s - guard.unused_s, 0.0)
+def _idle_left(guard: Armed) -> float | None:
+    return max(guard.idle_s - guard.unused_s, 0.0) if guard.idle_s else None
 
 
-def _detail(rental: Rental, seen: Instance | LlmctlError | None) -> str:
+def _detail(
+    rental: Rental, seen: Instance | LlmctlError | None, guard: Armed | LlmctlError | None
+) -> str:
     if isinstance(seen, LlmctlError):
         return seen.message
-    if isinstance(seen, Instance) and seen.state is not InstanceState.RUNNING:
+    expected = InstanceState.STOPPED if rental.phase is Phase.STOPPED else InstanceState.RUNNING
+    if isinstance(seen, Instance) and seen.state is not expected:
         return seen.detail or rental.detail
+    if isinstance(guard, LlmctlError):
+        return f"{guard.message}; {guard.hint}" if guard.hint else guard.message
     return rental.detail

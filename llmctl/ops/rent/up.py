@@ -16,7 +16,7 @@ from llmctl.ops.rent.arrival import HostFailed
 from llmctl.ops.rent.costs import spent
 from llmctl.ops.rent.down import Release, end
 from llmctl.ops.rent.launch import MOST_MACHINES, Launched, discard, rent
-from llmctl.ops.rent.prepare import Prepared, prepare, rearmed
+from llmctl.ops.rent.prepare import Prepared, ailment, prepare, rearmed
 from llmctl.ops.rent.reconcile import reconcile, warn_of_strays
 from llmctl.ops.rent.world import LOCAL, World
 
@@ -74,29 +74,43 @@ async def _compare(world: World, plan: UpPlan) -> None:
 async def _extended(world: World, rental: Rental, plan: UpPlan, deadline: float) -> Rental:
     """Let what exists end at another time; one that is not ready yet is armed on its way there.
 
-    Written down first: the record may say too late an end, and never one that is too early.
+    The record may say too late an end, and never one that is too early: a later one is written
+    down before the machine knows of it, an earlier one after.
     """
     spec = msgspec.structs.replace(rental.spec, ttl_s=plan.spec.ttl_s, idle_s=plan.spec.idle_s)
-    detail = "its end has moved"
-    rental = world.store.advance(
-        rental.uuid, rental.phase, deadline=deadline, spec=spec, detail=detail
+    moved = msgspec.structs.replace(rental, deadline=deadline, spec=spec)
+    ready = rental.phase is Phase.READY
+    earlier = rental.deadline is not None and deadline < rental.deadline
+    if ready and earlier:
+        moved = await rearmed(world, moved)
+    moved = world.store.advance(
+        rental.uuid, rental.phase, deadline=moved.deadline, spec=spec, detail="its end has moved"
     )
-    return await rearmed(world, rental) if rental.phase is Phase.READY else rental
+    return await rearmed(world, moved) if ready and not earlier else moved
 
 
 async def _is_ready(world: World, rental: Rental, plan: UpPlan) -> bool:
-    """Whether nothing is left to do: ready with these settings, and running since it was."""
+    """Whether nothing is left to do: ready with these settings, running since, and well.
+
+    What it lacks by now is said. Raises ``SshError`` where nobody can log in to see.
+    """
     if rental.phase is not Phase.READY or rental.spec != plan.spec:
         return False
     provider = world.providers.get(rental.provider)
     if provider is None or rental.instance_id is None:
         return False  # logging in shows it
     instance = await provider.get(rental.instance_id)
-    return (
-        instance is not None
-        and instance.state is InstanceState.RUNNING
-        and instance.generation == rental.generation
-    )
+    if (
+        instance is None
+        or instance.state is not InstanceState.RUNNING
+        or instance.generation != rental.generation
+    ):
+        return False
+    lacks = await ailment(world, rental)
+    if lacks is not None:
+        text = f"{rental.name} was ready, but {lacks}; getting it ready again"
+        world.say("look", StepState.WARNING, text)
+    return lacks is None
 
 
 async def _made_ready(

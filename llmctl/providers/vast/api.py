@@ -221,7 +221,9 @@ class VastApi:
                 way = "make an API key with the permissions for instances in vast.ai's console"
             return AuthError(f"vast.ai refused the key {self._key_hint}: {said}", hint=way)
         hint = "the quota of searches starts anew at midnight UTC" if "quota" in said else None
-        return Refused(f"cannot {what}: {said}", status=status, text=text, hint=hint)
+        if hint is None and (status == 429 or status >= 500):
+            hint = "run the same command again in a minute"
+        return Refused(f"cannot {what} at vast.ai: {said}", status=status, text=text, hint=hint)
 
 
 def words(body: dict[str, Any]) -> str:

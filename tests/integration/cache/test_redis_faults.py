@@ -19,7 +19,7 @@ from llmctl.cache.redis import QUEUE, RedisStore
 from llmctl.core.clock import SystemClock
 from llmctl.core.errors import LlmctlError
 from tests.integration.eventually import eventually
-from tests.integration.valkey import Valkey, free_port, relayed, running, valkey
+from tests.integration.valkey import PATIENT_S, Valkey, free_port, relayed, running, valkey
 from tests.streams import listening
 
 __all__ = ["valkey"]
@@ -28,8 +28,11 @@ READS = 300
 CANARY = "c4n4ry-pass"
 
 
-def make(url: str, *, password: str | None = None, **options) -> RedisStore:
-    return RedisStore(redis_address(url=url, password=password), clock=SystemClock(), **options)
+def make(
+    url: str, *, password: str | None = None, budget_s: float = PATIENT_S, **options
+) -> RedisStore:
+    address = redis_address(url=url, password=password)
+    return RedisStore(address, clock=SystemClock(), budget_s=budget_s, **options)
 
 
 @contextlib.asynccontextmanager
@@ -80,6 +83,16 @@ async def test_frozen(store, valkey, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
+async def test_a_read_waits_for_a_frozen_one_as_long_as_was_set(valkey, caplog):
+    async with started(valkey.url, budget_s=0.02) as store:
+        await eventually(lambda: store.breaker.closed)
+        valkey.freeze()
+        assert await read(store) == [None] * READS
+        assert not store.breaker.closed
+        valkey.thaw()
+    assert "did not answer within 20 ms (redis.budget_s)" in caplog.records[0].getMessage()
+
+
 async def test_frozen_while_many_wait(store, valkey):
     valkey.freeze()
     waiting = [store.get(b"k") for _ in range(1000)]
@@ -92,7 +105,7 @@ async def test_frozen_while_many_wait(store, valkey):
 
 async def test_paused(store, valkey):
     before = mgets(valkey)
-    valkey.command("CLIENT", "PAUSE", "1000", "ALL")
+    valkey.command("CLIENT", "PAUSE", "3000", "ALL")
     assert await read(store) == [None] * READS
     assert not store.breaker.closed
     await eventually(lambda: store.breaker.closed)
@@ -201,7 +214,7 @@ async def test_a_port_that_takes_connections_and_says_nothing():
         await eventually(lambda: "within 250 ms" in store.status().detail)
         assert await read(store) == [None] * READS
         # probes alone go there
-        assert len(connections) <= 12
+        assert len(connections) < READS // 3
 
 
 async def test_a_port_that_swallows_connections():
@@ -368,6 +381,7 @@ async def test_refused_writes_leave_the_reads_going(store, valkey, break_it, men
     for number in range(20):
         store.put(b"%d" % number, b"value", ttl_s=600)
     await eventually(lambda: store.status().failed_writes == 20)
+    await eventually(lambda: store.status().detail)
     assert await read(store) == [b"value"] * READS
     assert store.breaker.closed
     assert store.status().failed_reads == 0
@@ -381,11 +395,12 @@ async def test_refused_writes_leave_the_reads_going(store, valkey, break_it, men
 
 
 async def test_paused_writes_leave_the_reads_going(store, valkey):
-    valkey.command("CLIENT", "PAUSE", "1000", "WRITE")
+    valkey.command("CLIENT", "PAUSE", "60000", "WRITE")
     store.put(b"slow", b"value", ttl_s=600)
     await eventually(lambda: store.status().failed_writes == 1)
     assert await read(store) == [b"value"] * READS
     assert store.breaker.closed
+    valkey.command("CLIENT", "UNPAUSE")
 
 
 # -- TLS: a front that Valkey stands behind, since the wheel is built without it

@@ -13,14 +13,14 @@ from llmctl.cache.keyspace import PREFIX
 from llmctl.cache.redis import BATCH, RedisStore
 from llmctl.core.clock import SystemClock
 from tests.integration.eventually import eventually
-from tests.integration.valkey import Valkey, relayed, running, valkey
+from tests.integration.valkey import PATIENT_S, Valkey, relayed, running, valkey
 
 __all__ = ["valkey"]
 
 
-def make(server: Valkey, **options) -> RedisStore:
+def make(server: Valkey, *, budget_s: float = PATIENT_S, **options) -> RedisStore:
     address = redis_address(url=server.url, password=server.password)
-    return RedisStore(address, clock=SystemClock(), **options)
+    return RedisStore(address, clock=SystemClock(), budget_s=budget_s, **options)
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ async def test_more_reads_than_connections_wait_their_turn(store, valkey):
 async def test_closing_writes_what_is_queued(valkey):
     store = make(valkey)
     await store.start()
+    await eventually(lambda: store.breaker.closed)
     for number in range(100):
         store.put(b"%d" % number, b"value", ttl_s=60)
     await store.close()
@@ -106,8 +107,9 @@ async def test_closing_writes_what_is_queued(valkey):
 
 async def test_a_unix_socket_and_another_database(valkey):
     address = redis_address(url=valkey.unix_url.replace("db=0", "db=3"))
-    store = RedisStore(address, clock=SystemClock())
+    store = RedisStore(address, clock=SystemClock(), budget_s=PATIENT_S)
     await store.start()
+    await eventually(lambda: store.breaker.closed)
     store.put(b"k", b"value", ttl_s=60)
     await store.close()
     assert valkey.command("DBSIZE") == b"0"

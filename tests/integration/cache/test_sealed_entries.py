@@ -23,7 +23,7 @@ from llmctl.cache.sqlite import SqliteStore
 from llmctl.core.clock import SystemClock
 from tests.clocks import ManualClock
 from tests.integration.eventually import eventually
-from tests.integration.valkey import Valkey, valkey
+from tests.integration.valkey import PATIENT_S, Valkey, valkey
 from tests.sealing import SEAL_KEY, entry
 
 __all__ = ["valkey"]
@@ -57,6 +57,10 @@ class InSqlite:
         with self._db() as db:
             db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", row)
 
+    def drop(self, keys: list[bytes]) -> None:
+        with self._db() as db:
+            db.executemany("DELETE FROM entries WHERE key=?", [(key,) for key in keys])
+
     def everything(self) -> bytes:
         return b"".join(path.read_bytes() for path in self.path.parent.iterdir() if path.is_file())
 
@@ -68,7 +72,8 @@ class InValkey:
         self._server = server
 
     def store(self):
-        return RedisStore(redis_address(url=self._server.url), clock=SystemClock())
+        address = redis_address(url=self._server.url)
+        return RedisStore(address, clock=SystemClock(), budget_s=PATIENT_S)
 
     def raw(self, key: bytes) -> bytes | None:
         found = self._server.command("GET", name_of(key))
@@ -76,6 +81,9 @@ class InValkey:
 
     def plant(self, key: bytes, value: bytes) -> None:
         self._server.command("SET", name_of(key), value)
+
+    def drop(self, keys: list[bytes]) -> None:
+        self._server.command("DEL", *map(name_of, keys))
 
     def everything(self) -> bytes:
         self._server.command("SAVE")
@@ -99,7 +107,9 @@ async def opened(place, directory: Path, **fields):
     marks = Marks(directory / "data" / "forgotten.json", clock=clock)
     wishes = {"seal": Seal(SEAL_KEY), "marks": marks, "clock": clock} | fields
     entries = EntryStore(place.store(), **wishes)
+    entries.keep_newest_in(directory / "data" / "newest")
     await entries.start()
+    await eventually(lambda: entries.status().healthy)
     try:
         yield entries
     finally:
@@ -164,6 +174,23 @@ async def test_what_was_forgotten_or_replaced_cannot_be_put_back(place, tmp_path
         assert [await later.get(key) for key in KEYS[:3]] == [None, None, None]
         assert later.status().rejected == 3
         assert [found async for found in later.found()] == []
+
+
+async def test_a_restart_does_not_bring_back_what_was_replaced(place, tmp_path):
+    async with opened(place, tmp_path) as entries:
+        old = [await put(entries, place, key, b"old") for key in KEYS]
+    place.drop(KEYS)
+    async with opened(place, tmp_path) as entries:
+        assert [await entries.get(key) for key in KEYS] == [None] * len(KEYS)
+        new = [await put(entries, place, key, b"new!") for key in KEYS]
+    for key, value in zip(KEYS, old, strict=True):
+        place.plant(key, value)
+    async with opened(place, tmp_path) as later:
+        assert [await later.get(key) for key in KEYS] == [None] * len(KEYS)
+        assert later.status().rejected == len(KEYS)
+        place.plant(KEYS[0], new[0])
+        assert (await later.get(KEYS[0])).body == b"new!"
+    assert (tmp_path / "data" / "newest").stat().st_mode & 0o077 == 0
 
 
 async def test_nothing_that_was_asked_or_said_is_at_rest(place, tmp_path):
@@ -349,6 +376,7 @@ async def test_a_server_that_never_makes_room_is_told(valkey, tmp_path, maxmemor
     valkey.command("CONFIG", "SET", "maxmemory-policy", policy)
     async with opened(InValkey(valkey), tmp_path) as entries:
         await eventually(lambda: entries.status().evicted == 0)
+        await eventually(lambda: entries.status().healthy)
         status = entries.status()
         assert status.healthy
         assert advice in status.advice

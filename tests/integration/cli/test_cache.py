@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -12,9 +11,9 @@ import pytest
 from tests.e2e.processes import llmctl_command, run
 from tests.emulators.ollama import Answer, OllamaEmulator
 from tests.integration.proxy.test_process import Served, environment, serving
-from tests.integration.valkey import free_port, running
+from tests.integration.valkey import PATIENT_S, free_port, running
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 QUESTIONS = ("How do I undo a commit?", "What is a monad?", "Explain asyncio to me")
 
 
@@ -56,11 +55,9 @@ async def stored(home, count: int, **settings) -> list[dict]:
 
 async def forgotten_within_seconds(served: Served, text: str) -> None:
     """Wait until a proxy that had an answer in memory asks the engine again."""
-    began = time.monotonic()
     async with asyncio.timeout(PATIENCE_S):
         while await outcome(served, text) == "hit":
             await asyncio.sleep(0.02)
-    assert time.monotonic() - began < 10
 
 
 async def test_looking_into_it_and_forgetting_while_the_proxy_runs(llmctl_home, engine):
@@ -77,7 +74,7 @@ async def test_looking_into_it_and_forgetting_while_the_proxy_runs(llmctl_home, 
         chosen = near["entries"][0]
         assert chosen["excerpt"] == QUESTIONS[0]
         shown = await read(llmctl_home, "show", chosen["id"][:6])
-        assert shown["content"] == [{"type": "text", "text": "Hello"}] or shown["content"]
+        assert shown["content"] == [{"type": "text", "text": "Hello there."}]
         assert shown["created_at"].endswith("Z")
 
         stats = await read(llmctl_home, "stats", **port)
@@ -134,9 +131,11 @@ async def test_dropping_the_key_makes_copies_worthless(llmctl_home, engine):
         assert with_condition.code == 2
         done = await read(llmctl_home, "clear", "--drop-key", "--yes")
         assert (done["entries"], done["key_dropped"]) == (1, True)
-        await forgotten_within_seconds(served, QUESTIONS[0])
-        # the proxy goes on with the new key, which commands have too
-        await stored(llmctl_home, 1)
+        # within seconds the proxy goes on with the new key, which commands have too; until then
+        # it may seal an answer with the old one
+        async with asyncio.timeout(PATIENCE_S):
+            while not (await read(llmctl_home, "list"))["entries"]:
+                await outcome(served, QUESTIONS[0])
         with closing(sqlite3.connect(path)) as db, db:
             db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", copied)
         stats = await read(llmctl_home, "stats", serve_port=served.port)
@@ -146,7 +145,7 @@ async def test_dropping_the_key_makes_copies_worthless(llmctl_home, engine):
 async def test_proxies_of_others_on_the_same_redis_forget_too(tmp_path, engine):
     one, two = tmp_path / "one", tmp_path / "two"
     with running() as valkey:
-        url = {"redis_url": valkey.url}
+        url = {"redis_url": valkey.url, "redis_budget_s": PATIENT_S}
         async with (
             serving(one, engine.url, **url) as first,
             serving(two, engine.url, **url) as second,
@@ -216,7 +215,8 @@ async def test_the_test_leaves_nothing_behind(llmctl_home, engine):
 
 async def test_the_test_on_redis_and_on_one_that_is_dead(llmctl_home):
     with running() as valkey:
-        found = await read(llmctl_home, "test", "--offline", redis_url=valkey.url)
+        patient = {"redis_url": valkey.url, "redis_budget_s": PATIENT_S}
+        found = await read(llmctl_home, "test", "--offline", **patient)
         assert found["ok"]
         checks = {check["name"]: check for check in found["checks"]}
         assert checks["hit"]["p50_ms"] > 0

@@ -108,8 +108,13 @@ def start(llmctl_home: Path) -> Start:
         runtime = Runtime(loaded, environ, silence=silence)
         async with AsyncExitStack() as stack:
             app = await runtime.open(stack, runtime.engines(print))
-            header_s = runtime.config.serve.header_s
-            front = Front(app.handle, header_s=header_s, stall_s=silence.stall_s)
+            serve = runtime.config.serve
+            front = Front(
+                app.handle,
+                header_s=serve.header_s,
+                stall_s=silence.stall_s,
+                max_peer_connections=serve.max_peer_connections,
+            )
             server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             token_file = llmctl_home / "data" / "token"

@@ -15,7 +15,7 @@ import pytest
 from tests.emulators.ollama import Answer, OllamaEmulator
 from tests.integration.eventually import eventually
 from tests.integration.proxy.conftest import ask
-from tests.integration.valkey import Valkey, running, valkey
+from tests.integration.valkey import PATIENT_S, Valkey, running, valkey
 
 __all__ = ["valkey"]
 
@@ -82,7 +82,7 @@ def said(caplog) -> list[str]:
 @pytest.fixture
 def on_redis(engine, start):
     def started(url: str, **settings):
-        settings |= {"redis_url": url, "cache_memory_bytes": 0}
+        settings |= {"redis_url": url, "redis_budget_s": PATIENT_S, "cache_memory_bytes": 0}
         return start(f"ollama:{engine.url}", **settings)
 
     return started
@@ -122,9 +122,11 @@ async def test_restarted_between_two_requests(valkey: Valkey, on_redis):
     async with on_redis(valkey.url) as proxy:
         await recovered(proxy)
         valkey.restart()
-        await outcomes(proxy)
+        assert await outcome(proxy, "after the fault") == "miss"
+        assert "miss" in await outcomes(proxy)
         await eventually(lambda: proxy.app.health()["cache"].healthy)
         await found_again(proxy, "later")
+        assert valkey.calls("set") >= 1
 
 
 async def test_killed_while_a_hundred_ask(valkey: Valkey, on_redis):
@@ -209,6 +211,7 @@ async def test_a_file_that_breaks_while_it_is_used(llmctl_home: Path, on_sqlite)
         async with asyncio.timeout(20):
             while await outcome(proxy, "later") != "hit":
                 await asyncio.sleep(0.01)
+        assert (await health(proxy))["cache"]["healthy"]
 
 
 # -- disks

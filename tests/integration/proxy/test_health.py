@@ -1,12 +1,14 @@
 """``/health`` and what supervisors ask: alive, and ready for requests."""
 
 import asyncio
+import time
 
 import pytest
 
 from llmctl.core.clock import SystemClock
 from llmctl.core.paths import find_paths
 from llmctl.core.rental import Phase, ProviderName, UpSpec
+from llmctl.proxy.health import PROBE_EVERY_S
 from llmctl.state.store import RentalStore
 from tests.emulators.ollama import Answer, Hold, OllamaEmulator
 from tests.integration.eventually import eventually
@@ -19,6 +21,13 @@ async def said(proxy, path, method="GET", **headers):
     async with proxy.session.request(method, proxy.url + path, headers=headers) as response:
         body = await response.read()
         return response.status, body and await response.json()
+
+
+async def timed(proxy):
+    """Return the parts that say how long they took; one that took half a second says nothing."""
+    _, found = await proxy.get("/health")
+    (backend,) = found["backends"]
+    return [backend, found["cache"], found["ledger"]]
 
 
 class TestReadiness:
@@ -84,11 +93,13 @@ class TestTheDocument:
 
     async def test_every_part_says_how_long_it_takes(self, start):
         async with OllamaEmulator() as emu, start(f"ollama:{emu.url}") as proxy:
-            _, found = await proxy.get("/health")
-        (backend,) = found["backends"]
-        assert (backend["version"], backend["loaded"]) == ("0.33.0", [])
-        for part in (backend, found["cache"], found["ledger"]):
-            assert 0 <= part["latency_ms"] < 5000
+            found = await timed(proxy)
+            async with asyncio.timeout(30):
+                while any(part["latency_ms"] is None for part in found):
+                    await asyncio.sleep(PROBE_EVERY_S)
+                    found = await timed(proxy)
+        assert (found[0]["version"], found[0]["loaded"]) == ("0.33.0", [])
+        assert all(0 <= part["latency_ms"] < 5000 for part in found)
 
     async def test_what_is_loaded_and_where(self, start):
         async with OllamaEmulator(Answer("Hello")) as emu, start(f"ollama:{emu.url}") as proxy:
@@ -109,8 +120,10 @@ class TestTheDocument:
                 return await real(key)
 
             store.get = counted
+            began = time.monotonic()
             await asyncio.gather(*(proxy.get("/health") for _ in range(20)))
-        assert len(asked) == 1
+            seconds = time.monotonic() - began
+        assert 1 <= len(asked) <= 1 + seconds / PROBE_EVERY_S
 
     async def test_a_store_that_hangs_does_not_keep_it_waiting(self, start):
         async with OllamaEmulator() as emu, start(f"ollama:{emu.url}") as proxy:
@@ -119,7 +132,7 @@ class TestTheDocument:
                 await asyncio.Event().wait()
 
             proxy.app.pipeline.answers.store.get = never
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 _, found = await proxy.get("/health")
             assert found["cache"]["latency_ms"] is None
 

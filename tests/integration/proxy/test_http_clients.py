@@ -103,7 +103,7 @@ async def test_requests_sent_ahead_are_answered_in_order(engine, wire):
 
 async def test_a_large_body_does_not_start_the_deadline_of_the_next_request(engine, start):
     """Its pieces arrive one by one, before the handler has begun or after it has ended."""
-    async with start(f"ollama:{engine.url}", serve_header_s=0.2) as proxy:
+    async with start(f"ollama:{engine.url}", serve_header_s=1.0) as proxy:
         wire = await Wire.to(proxy)
         body = json.dumps(ask("x" * 100_000)).encode()
         for _ in range(2):
@@ -112,7 +112,7 @@ async def test_a_large_body_does_not_start_the_deadline_of_the_next_request(engi
                 wire.writer.write(body[at : at + 20_000])
                 await asyncio.sleep(0)
             assert (await wire.answer())[0] == 200
-            await asyncio.sleep(0.3)  # longer than the deadline: the connection must live on
+            await asyncio.sleep(1.2)  # longer than the deadline: the connection must live on
         wire.send(POST, body)
         assert (await wire.answer())[0] == 200
         wire.writer.close()
@@ -121,16 +121,16 @@ async def test_a_large_body_does_not_start_the_deadline_of_the_next_request(engi
 async def test_an_answer_that_takes_longer_than_the_header_deadline(engine, start):
     gate = asyncio.Event()
     engine.script = Answer("some ", Hold(gate), "words")
-    async with start(f"ollama:{engine.url}", serve_header_s=0.05) as proxy:
+    async with start(f"ollama:{engine.url}", serve_header_s=1.0) as proxy:
         streaming = asyncio.create_task(proxy.events(ask()))
         await engine.until(lambda: bool(engine.active))
-        await asyncio.sleep(0.1)  # twice the deadline
+        await asyncio.sleep(1.2)  # longer than the deadline
         gate.set()
         assert text_of(await streaming) == "some words"
 
 
 async def test_half_open_connections_are_closed_and_disturb_nobody(engine, start):
-    async with start(f"ollama:{engine.url}", serve_header_s=0.5) as proxy:
+    async with start(f"ollama:{engine.url}", serve_header_s=2.0) as proxy:
         crowd = [await Wire.to(proxy) for _ in range(200)]
         for number, wire in enumerate(crowd):
             wire.writer.write(b"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"[: number % 40])
@@ -222,10 +222,10 @@ async def test_curl_sends_a_large_body(engine, proxy, tmp_path):
         assert b"100 Continue" in err
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "x"])
-async def test_an_encoding_that_is_not_spoken_is_a_400(engine, proxy, coding):
-    status, _, body = await proxy.json(b"\x01\x02\x03", Content_Encoding=coding)
-    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+@pytest.mark.parametrize("coding", ["compress", "gzip, gzip", "x"])
+async def test_an_encoding_that_is_not_spoken_is_a_415(engine, proxy, coding):
+    status, _, body = await proxy.json(ask(), Content_Encoding=coding)
+    assert (status, body["error"]["type"]) == (415, "invalid_request_error")
 
 
 # -- queries

@@ -6,10 +6,12 @@ Also the contract test of the two aiohttp hooks that ``proxy.server`` overrides.
 import asyncio
 import gzip
 import json
+import zlib
 
 import pytest
 
-from tests.emulators.ollama import OllamaEmulator
+from tests.emulators.ollama import Answer, OllamaEmulator, Stall
+from tests.integration.eventually import eventually
 from tests.integration.proxy.conftest import ask
 from tests.integration.proxy.corpus import LOCAL, MESSAGES, RAW, head, raw, shaped, talk
 
@@ -86,9 +88,28 @@ async def test_a_gzip_bomb_stops_at_the_limit(engine, start):
     assert (status, body["error"]["type"]) == (413, "request_too_large")
 
 
-async def test_gzip_that_is_none_is_a_400(proxy):
-    status, _, body = await proxy.json(b"not gzip at all", Content_Encoding="gzip")
-    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/nothing"])
+async def test_a_body_that_is_not_compressed_as_it_says(proxy, coding, path, caplog):
+    bodies = [b"not compressed at all", gzip.compress(json.dumps(ask()).encode())[:-8] + bytes(8)]
+    for body in bodies:
+        status, _, answer = await proxy.json(body, path, Content_Encoding=coding)
+        assert (status, answer["error"]["type"]) in {
+            (400, "invalid_request_error"),
+            (404, "not_found_error"),
+        }
+        assert "\n" not in answer["error"]["message"]
+    # aiohttp reads on behind an answer, and fails again
+    await eventually(lambda: len(proxy.front.room) == 0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "GZIP", "identity"])
+async def test_a_body_that_is_compressed_is_read(proxy, coding):
+    plain = json.dumps(ask()).encode()
+    sent = {"deflate": zlib.compress, "identity": bytes}.get(coding, gzip.compress)(plain)
+    status, _, _ = await proxy.json(sent, Content_Encoding=coding)
+    assert status == 200
 
 
 async def test_a_large_body_is_read_and_a_larger_one_refused(engine, proxy):
@@ -101,7 +122,8 @@ async def test_a_large_body_is_read_and_a_larger_one_refused(engine, proxy):
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"],
 )
 async def test_only_json_is_taken(engine, proxy, content_type):
     status, _, _ = await proxy.json(ask(), Content_Type=content_type)
@@ -146,7 +168,7 @@ async def test_a_connection_without_headers_is_closed(engine, start, said):
 
 
 async def test_a_later_request_has_the_deadline_too(engine, start):
-    async with start(f"ollama:{engine.url}", serve_header_s=0.05) as proxy:
+    async with start(f"ollama:{engine.url}", serve_header_s=0.5) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         fields = f"{LOCAL}\r\nx-api-key: {proxy.token}\r\n\r\n"
         writer.write(f"HEAD / HTTP/1.1\r\n{fields}".encode())
@@ -161,3 +183,44 @@ async def test_a_body_that_stops_coming_is_a_408(engine, start):
     async with start(f"ollama:{engine.url}", serve_body_s=0.05) as proxy:
         data = head(MESSAGES, LOCAL, "Content-Length: 100", token=proxy.token) + b'{"model":'
         assert shaped(await talk(proxy.port, data))[0] == 408
+
+
+async def asked(proxy, source: str, path: str = "/v1/models"):
+    """Ask on a connection of one's own from an address of this machine; it stays open."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, local_addr=(source, 0))
+    writer.write(f"GET {path} HTTP/1.1\r\n{LOCAL}\r\nx-api-key: {proxy.token}\r\n\r\n".encode())
+    return reader, writer
+
+
+async def status_of(reader: asyncio.StreamReader) -> int:
+    async with asyncio.timeout(30):
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+
+async def test_no_address_takes_all_connections(engine, start):
+    engine.script = Answer("some ", Stall())
+    async with start(f"ollama:{engine.url}", serve_max_peer_connections=3) as proxy:
+        streams = []
+        for number in range(3):
+            data = json.dumps(ask(f"question {number}", stream=True)).encode()
+            head_ = (
+                f"{MESSAGES}\r\n{LOCAL}\r\nx-api-key: {proxy.token}\r\nContent-Length: {len(data)}"
+            )
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(head_.encode() + b"\r\n\r\n" + data)
+            streams.append((reader, writer))
+            assert await status_of(reader) == 200
+        refused = await talk(proxy.port, head("GET /v1/models HTTP/1.1", LOCAL, token=proxy.token))
+        assert shaped(refused) == (529, "overloaded_error")
+        assert b"\r\nretry-after: " in refused
+        assert b"127.0.0.1 has 3 connections" in refused
+        reader, other = await asked(proxy, "127.0.0.2")
+        assert await status_of(reader) == 200
+        other.close()
+        streams.pop()[1].transport.abort()
+        await eventually(lambda: len(proxy.front.room) == 2)
+        reader, again = await asked(proxy, "127.0.0.1")
+        assert await status_of(reader) == 200
+        for _, writer in (*streams, (None, again)):
+            writer.transport.abort()
+        await eventually(lambda: len(proxy.front.room) == 0)

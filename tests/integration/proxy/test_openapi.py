@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from llmctl.protocol.anthropic import Message
-from tests.emulators.ollama import OllamaEmulator
+from tests.e2e.processes import Proxy
+from tests.emulators.ollama import Answer, OllamaEmulator
+from tests.integration.proxy import documented
 from tests.integration.proxy.conftest import ask
 
 
@@ -65,3 +67,24 @@ async def test_strangers_get_none(proxy):
     async with proxy.session.get(f"{proxy.url}/openapi.json") as answer:
         assert answer.status == 401
         assert "openapi" not in json.dumps(await answer.json())
+
+
+@pytest.mark.timeout(300)
+async def test_requests_made_from_it_are_answered_as_it_says(tmp_path):
+    program = documented.command()
+    if program is None:
+        pytest.skip("schemathesis is not installed: pip install 'llmctl[test]'")
+    token = "llmctl_" + "k" * 43
+    async with OllamaEmulator(Answer("Hello ", "there.")) as engine:
+        words = ("--backend", f"ollama:{engine.url}")
+        serve = Proxy(tmp_path / "home", words, {"LLMCTL_AUTH_TOKEN": token})
+        await serve.start()
+        try:
+            tried = await documented.requests_from_the_document(
+                serve.url, token, tmp_path, examples=20, program=program
+            )
+        finally:
+            await serve.stop()  # looks for tracebacks
+        assert tried.failed == 0, tried.said
+        assert tried.requests > 1000
+        assert len(engine.chats) > 3

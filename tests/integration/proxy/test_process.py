@@ -18,7 +18,7 @@ from tests.emulators.ollama import Answer, Hold, OllamaEmulator
 from tests.integration.eventually import eventually
 from tests.integration.proxy.conftest import ask, parse, text_of
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Served:

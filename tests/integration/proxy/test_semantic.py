@@ -265,6 +265,7 @@ async def plain_engine() -> AsyncIterator[OllamaEmulator]:
 
 
 @local
+@pytest.mark.timeout(300)
 async def test_two_tenants_never_share_however_alike_they_ask(start, llmctl_home: Path):
     """A thousand identical and nearly identical prompts; every answer says for whom it was made."""
     asking = [""]

@@ -11,7 +11,7 @@ import pytest
 from tests.emulators.ollama import Answer, Hold, OllamaEmulator
 from tests.integration.eventually import eventually
 from tests.integration.proxy.conftest import ask, text_of
-from tests.integration.valkey import Valkey, valkey
+from tests.integration.valkey import PATIENT_S, Valkey, valkey
 
 __all__ = ["valkey"]
 
@@ -28,7 +28,7 @@ def store(request) -> dict[str, str]:
     if request.param == "sqlite":
         return {}
     server: Valkey = request.getfixturevalue("valkey")
-    return {"redis_url": server.url}
+    return {"redis_url": server.url, "redis_budget_s": str(PATIENT_S)}
 
 
 async def found(proxy, text: str) -> None:

@@ -18,7 +18,9 @@ from llmctl.state.store import RentalStore
 from tests.emulators.market import Market
 from tests.emulators.vast import VastEmulator
 
-WITHIN_S = 40.0
+pytestmark = pytest.mark.timeout(300)
+
+WITHIN_S = 100.0
 LOOK_S = 0.05
 
 

@@ -43,7 +43,11 @@ class Own:
         self.steps: list[Step] = []
         self.key = key
         self.port = port
-        ollama = OllamaConfig(archive_url=archive.url, archive_sha256=archive.packed.sha256)
+        ollama = OllamaConfig(
+            port=port,  # of its own: the usual one may be taken where tests run
+            archive_url=archive.url,
+            archive_sha256=archive.packed.sha256,
+        )
         self.world = World(
             providers={},
             store=self.store,
@@ -80,10 +84,6 @@ class Own:
 
     async def up(self, sshd: Sshd | None, **changes):
         spec = self.spec(sshd, **changes)
-        if self.store.by_name(spec.name) is None:
-            # a port of its own: the usual one may be taken where tests run
-            rental = self.store.begin(spec, spec.providers[0])
-            self.store.advance(rental.uuid, Phase.INTENT, engine_port=self.port)
         plan = await plan_up(self.world, spec)
         return await up(self.world, plan, self.release)
 

@@ -321,8 +321,8 @@ async def test_without_redis_nothing_fails_and_afterwards_it_works(valkey: Valke
     journal.append(entry_row(entry(1), seal()))
     assert await journal.read(ENTRY, START) == ()
     assert "cannot be used" in journal.status().detail
-    valkey.start(keep_port=True)
     await eventually(lambda: journal.status().failed_writes == 1)
+    valkey.start(keep_port=True)
     journal.append(entry_row(entry(2), seal()))
     await until(journal, 1)
     assert not journal.status().detail

@@ -26,7 +26,8 @@ from tests.integration.ssh.pins import Pins
 from tests.integration.ssh.recorder import Recorder
 from tests.integration.ssh.sshd import Sshd
 
-LATE_S = 5.0
+LATE_S = 20.0
+"""What a busy machine may add."""
 
 
 @pytest.fixture
@@ -87,11 +88,10 @@ def watchdogs(state: Path) -> list[int]:
 
 async def soon_armed(remote: LocalRemote) -> Armed:
     """What a watchdog says that is only just starting."""
-    for _ in range(200):
-        if (said := await armed(remote)) is not None:
-            return said
-        await asyncio.sleep(0.02)
-    raise AssertionError("no watchdog answers")
+    async with asyncio.timeout(30):
+        while (said := await armed(remote)) is None:
+            await asyncio.sleep(0.02)
+    return said
 
 
 def but(guard: Guard, **changes: object) -> Guard:
@@ -180,7 +180,7 @@ async def test_tries_until_the_machine_is_gone(
 async def test_new_deadline_replaces_the_old_one(
     remote: LocalRemote, guard: Guard, api: Recorder, state: Path
 ) -> None:
-    first = await arm(remote, but(guard, deadline=time.time() + 3))
+    first = await arm(remote, but(guard, deadline=time.time() + 30))
     second = await arm(remote, guard)
     assert second.pid != first.pid
     await eventually(lambda: watchdogs(state) == [second.pid])
@@ -220,16 +220,17 @@ async def keep_busy(state: Path, seconds: float, method: str, path: str) -> floa
         count += 1
         with (state / "ollama.log").open("a") as log:
             log.write(GIN.format(count % 60, method, path))
-        await asyncio.sleep(0.5)
-    return time.time() - 0.5
+        last = time.time()
+        await asyncio.sleep(0.2)
+    return last
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/messages"])
 async def test_requests_that_need_a_model_keep_it_alive(
     remote: LocalRemote, guard: Guard, api: Recorder, state: Path, path: str
 ) -> None:
-    await arm(remote, but(guard, idle_s=3))
-    last = await keep_busy(state, 7, "POST", path)
+    await arm(remote, but(guard, idle_s=5))
+    last = await keep_busy(state, 11, "POST", path)
     assert api.calls == []
     await eventually(lambda: api.calls)
     assert api.calls[0].at >= last + 1
@@ -239,20 +240,21 @@ async def test_requests_that_need_a_model_keep_it_alive(
 async def test_health_checks_do_not_keep_it_alive(
     remote: LocalRemote, guard: Guard, api: Recorder, state: Path, method: str, path: str
 ) -> None:
-    begin = time.time()
     await arm(remote, but(guard, idle_s=3))
-    await keep_busy(state, 8, method, path)
-    assert api.calls
-    assert api.calls[0].at <= begin + 3 + LATE_S
+    asking = asyncio.create_task(keep_busy(state, 60, method, path))
+    await eventually(lambda: api.calls)
+    assert not asking.done(), "nobody asked any more when it was ended"
+    asking.cancel()
 
 
 async def test_renewed_lease_keeps_it_alive(
     remote: LocalRemote, guard: Guard, api: Recorder
 ) -> None:
-    await arm(remote, but(guard, idle_s=3))
-    for _ in range(14):
+    await arm(remote, but(guard, idle_s=5))
+    begin = time.time()
+    while time.time() < begin + 11:
         await renew(remote)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
     assert api.calls == []
     await eventually(lambda: api.calls)
 
@@ -388,7 +390,7 @@ async def test_own_machines_only_lose_the_engine(
     state.mkdir()
     with subprocess.Popen([engine, "serve"]) as process:
         (state / "ollama.pid").write_text(f"{process.pid}\n")
-        await arm(remote, but(guard, provider=provider, deadline=time.time() + 3))
+        await arm(remote, but(guard, provider=provider, deadline=time.time() + 6))
         await eventually(lambda: process.poll() is not None)
     await eventually(lambda: not watchdogs(state))
     assert api.calls == []

@@ -82,7 +82,7 @@ async def nothing_left() -> AsyncIterator[None]:
     """Fail if the block leaves threads or descriptors behind."""
     threads, descriptors = _standing()
     yield
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (now := _standing())[0] > threads or now[1] > descriptors:
         if time.monotonic() > deadline:
             raise AssertionError(f"left {now} instead of {threads, descriptors}")

@@ -96,7 +96,7 @@ async def test_a_child_that_fails_is_told_in_its_own_words(
 async def test_one_that_is_still_trying_is_returned_as_it_is(
     registry: Registry, tmp_path: Path
 ) -> None:
-    started = await registry.start(NAME, command(tmp_path / "tunnels", "trying"), within_s=1.0)
+    started = await registry.start(NAME, command(tmp_path / "tunnels", "trying"), within_s=5.0)
     assert started.held.status.state is TunnelState.CONNECTING
     await registry.stop(NAME)
 

@@ -206,7 +206,7 @@ async def test_a_broken_link_resets_and_does_not_look_like_an_end(
 async def test_who_knocks_while_the_tunnel_is_down_is_reset_in_the_end(
     machine: Machine, engine: Engine
 ) -> None:
-    pace = Pace(first_s=0.05, longest_s=0.2, wait_s=0.5)
+    pace = Pace(first_s=0.05, longest_s=0.2, wait_s=5.0)
     async with doored(machine.tunnel(engine.port, pace=pace)) as door:
         machine.stop()
         reader, writer = await knock(door)

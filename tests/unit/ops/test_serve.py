@@ -46,6 +46,7 @@ async def test_work_is_given_up_when_the_signal_comes(early):
 
 async def test_work_is_given_up_when_its_time_is_over():
     await _unless(asyncio.Event(), asyncio.sleep(NEVER), within_s=0.0)
+    assert len(asyncio.all_tasks()) == 1
 
 
 @pytest.mark.parametrize("failure", [OSError("no space"), TimeoutError("its own")])

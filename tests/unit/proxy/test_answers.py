@@ -108,7 +108,8 @@ def test_no_bytes_at_all_make_a_read_fail(junk, well_sealed):
     store.put(KEY, value, ttl_s=HOUR)
     with TemporaryDirectory() as directory:
         entries = entries_in(store, clock, Path(directory))
-        asyncio.run(Answers(entries, memory_bytes=1000, ttl_s=HOUR, clock=clock).get(KEY))
+        reading = Answers(entries, memory_bytes=1000, ttl_s=HOUR, clock=clock)
+        assert asyncio.run(reading.get(KEY)) is None
 
 
 async def test_the_clock_of_another_machine_makes_nothing_live_longer(answers, store, clock):

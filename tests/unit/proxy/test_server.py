@@ -3,7 +3,6 @@
 import asyncio
 import resource
 from functools import partial
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,85 +12,23 @@ from llmctl.core.errors import ConfigError
 from llmctl.proxy.server import (
     IDLE_S,
     MAX_CONNECTIONS,
-    Connection,
-    Front,
     check_parser,
     connections_for,
     most_descriptors,
 )
 from tests.clocks import ManualClock
 from tests.unit.proxy import virtual_time
-
-HEADER_S = 8.0
-STALL_S = 60.0
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
-
-
-class Wire(asyncio.Transport):
-    """A transport whose other side takes what a test lets it take."""
-
-    def __init__(self, peer: str) -> None:
-        super().__init__()
-        self.peer = peer
-        self.unsent = 0
-        self.written = b""
-        self.protocol: Connection | None = None
-        self.closed_at: float | None = None
-        self.aborted = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def is_closing(self) -> bool:
-        return self.closed_at is not None
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-    def close(self) -> None:
-        if self.closed_at is None:
-            loop = asyncio.get_running_loop()
-            self.closed_at = loop.time() - 1000.0
-            loop.call_soon(self.protocol.connection_lost, None)
-
-    def abort(self) -> None:
-        self.aborted = True
-        self.close()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return (self.peer, 12345) if name == "peername" else default
-
-
-async def answer(request: web.BaseRequest, *, pause_s: float = 0.0) -> web.Response:
-    await request.read()
-    await asyncio.sleep(pause_s)
-    return web.Response(text="done")
-
-
-def connect(front: Front, peer: str = "127.0.0.1") -> Wire:
-    wire = Wire(peer)
-    wire.protocol = front()
-    wire.protocol.connection_made(wire)
-    return wire
-
-
-def front(handler=answer) -> Front:
-    return Front(handler, header_s=HEADER_S, stall_s=STALL_S)
-
-
-def virtually(test):
-    """Run a test in virtual time."""
-
-    def timeless() -> None:
-        virtual_time.run(test)
-
-    timeless.__name__ = test.__name__
-    return timeless
+from tests.unit.proxy.wire import (
+    CHUNKED,
+    GET,
+    HEAD,
+    HEADER_S,
+    STALL_S,
+    answer,
+    connect,
+    front,
+    virtually,
+)
 
 
 @virtually
@@ -257,44 +194,6 @@ async def test_a_client_that_takes_a_little_now_and_then(clock: ManualClock) -> 
     wire.protocol.resume_writing()
     await asyncio.sleep(10 * STALL_S)
     assert wire.closed_at is None
-
-
-@virtually
-async def test_more_connections_than_are_allowed(clock: ManualClock) -> None:
-    server = front()
-    wires = [connect(server) for _ in range(MAX_CONNECTIONS)]
-    for wire in wires:
-        wire.protocol.data_received(GET)
-    await asyncio.sleep(1)
-    refused = connect(server)
-    await asyncio.sleep(1)
-    assert refused.closed_at == pytest.approx(1.0)
-    assert {wire.closed_at for wire in wires} == {None}
-    wires[0].close()
-    await asyncio.sleep(1)
-    assert connect(server).closed_at is None
-    await server.stop(0.1)
-    assert not server.connections
-    assert not server.silent
-
-
-@virtually
-async def test_who_says_nothing_keeps_nobody_out(clock: ManualClock) -> None:
-    server = Front(answer, header_s=HEADER_S, max_connections=10)
-    polite = connect(server, peer="10.0.0.1")
-    polite.protocol.data_received(HEAD[:10])
-    silent = [connect(server, peer="10.0.0.2") for _ in range(9)]
-    new = connect(server, peer="10.0.0.3")
-    await asyncio.sleep(1)
-    assert [wire.closed_at is None for wire in silent] == [False] + [True] * 8
-    assert polite.closed_at is None
-    for wire in (polite, new):
-        wire.protocol.data_received(HEAD[10:] + b"onetwo" if wire is polite else GET)
-    await asyncio.sleep(1)
-    assert b"200 OK" in polite.written
-    assert b"200 OK" in new.written
-    await asyncio.sleep(HEADER_S)
-    assert not server.silent
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,4 @@ async def test_a_start_script_really_runs_and_can_end_its_own_contract():
             contract = (await http.put("/api/v0/asks/9000002/", json=order)).json()["new_contract"]
         await eventually(lambda: not vast.market.live())
         await eventually(lambda: not processes_of(str(contract)))
+        assert vast.market.machines[str(contract)].ended_at is not None

@@ -72,6 +72,7 @@ async def test_stopping_is_refused(bed: Bed):
 async def test_destroying_what_is_gone_with_status_200(bed: Bed):
     bed.poison("destroy", {"success": False, "error": "no_such_instance"})
     await bed.provider.destroy("7")
+    assert bed.calls("destroy") == 1
 
 
 async def test_no_logs(bed: Bed, vast: VastEmulator):

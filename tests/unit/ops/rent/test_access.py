@@ -144,3 +144,12 @@ async def test_logs_come_from_the_container_before_that(stage: Stage):
     made = await ready(stage)
     early = stage.store.advance(made.uuid, Phase.CREATED)
     assert await machine_logs(stage.world, early, lines=2) == ["line 0", "line 1"]
+
+
+async def test_what_is_stopped_has_no_shell(stage: Stage):
+    plan = await plan_up(stage.world, a_spec())
+    made = (await up(stage.world, plan, stage.release)).rental
+    stopped = stage.store.advance(made.uuid, Phase.STOPPED)
+    with pytest.raises(LlmctlError, match="main is stopped") as no:
+        shell(stopped, OLD, key_file=Path("k"), known_hosts_file=Path("h"))
+    assert no.value.hint == "llmctl start main"

@@ -74,6 +74,16 @@ async def test_what_would_not_go_stays_on_record(populated: Stage):
     assert populated.store.by_name("main").phase is Phase.DESTROYING
 
 
+async def test_the_port_that_is_configured_after_an_adoption_counts(populated: Stage):
+    adopt(populated.world, await find(populated.world, "8001"), "big")
+    ollama = replace(populated.world.config.ollama, port=11500)
+    populated.world.config = replace(populated.world.config, ollama=ollama)
+    plan = await plan_up(populated.world, a_spec(name="big"))
+    result = await up(populated.world, plan, populated.release)
+    assert result.rental.engine_port == 11500
+    assert populated.machine.settings[-1].port == 11500
+
+
 async def test_adopted_under_a_name_and_made_ready(populated: Stage):
     made = adopt(populated.world, await find(populated.world, "8001"), "second")
     assert made.phase is Phase.CREATED
@@ -83,6 +93,12 @@ async def test_adopted_under_a_name_and_made_ready(populated: Stage):
     assert result.rental.instance_id == "8001"
     assert result.rental.usd_per_hour == 400_000
     assert len(populated.market.orders) == 1
+
+
+async def test_who_gives_a_name_is_told_its_id(populated: Stage):
+    with pytest.raises(NotFound, match="no instance main") as unknown:
+        await find(populated.world, "main")
+    assert unknown.value.hint == "main is vast:7001"
 
 
 async def test_adopted_while_stopped(populated: Stage):

@@ -1,6 +1,6 @@
 import pytest
 
-from llmctl.core.errors import LlmctlError, SshError
+from llmctl.core.errors import LlmctlError, NotFound, SshError
 from llmctl.core.rental import Phase, Rental
 from llmctl.ops.rent.models import check_model, list_models, pull_model, remove_model
 from llmctl.ops.rent.plan import plan_up
@@ -37,6 +37,20 @@ async def test_what_it_answers_with_is_not_removed(stage: Stage, made: Rental, n
     with pytest.raises(LlmctlError, match="answers with"):
         await remove_model(stage.world, made, name)
     assert stage.machine.models == ["qwen3-coder"]
+
+
+@pytest.mark.parametrize(
+    ("call", "work", "hint"),
+    [
+        ("warm", check_model, "llmctl model pull nope --instance main"),
+        ("remove", remove_model, "llmctl model list --instance main"),
+    ],
+)
+async def test_a_model_that_is_not_there_is_told(stage: Stage, made: Rental, call, work, hint):
+    stage.machine.fails[call] = [NotFound("model 'nope' not found")]
+    with pytest.raises(NotFound, match="main has no model nope") as no:
+        await work(stage.world, made, "nope")
+    assert no.value.hint == hint
 
 
 async def test_a_model_is_asked_once(stage: Stage, made: Rental):

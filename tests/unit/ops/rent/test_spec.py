@@ -6,8 +6,10 @@ from msgspec.structs import replace
 from llmctl.config.load import Loaded, load
 from llmctl.config.schema import ProfileConfig
 from llmctl.core.errors import AuthError, ConfigError, NotFound
-from llmctl.core.rental import ProviderName
+from llmctl.core.rental import ProviderName, SshAddress
 from llmctl.ops.rent.spec import BUILT_IN, find_profile, make_spec, parse_host, profiles
+from tests.unit.ops.machines import a_rental
+from tests.unit.ops.rent.stage import a_spec
 
 BOTH = {ProviderName.VAST, ProviderName.RUNPOD}
 
@@ -107,6 +109,17 @@ def test_an_address_on_the_command_line_means_that_machine(loaded):
     spec = make_spec(loaded(flags={"rent.host": "me@192.0.2.7:2222"}), "main", keys=BOTH)
     assert spec.providers == (ProviderName.HOST,)
     assert str(spec.host) == "me@192.0.2.7:2222"
+
+
+@pytest.mark.parametrize("keys", [set(), BOTH])
+def test_a_machine_of_ones_own_is_named_once(loaded, keys):
+    box = SshAddress(host="192.0.2.7")
+    spec = a_spec(name="mine", providers=(ProviderName.HOST,), host=box)
+    known = a_rental(name="mine", provider=ProviderName.HOST, spec=spec)
+    again = make_spec(loaded('[rent]\nprovider = ["vast"]\n'), "mine", keys=keys, existing=known)
+    assert (again.providers, again.host) == ((ProviderName.HOST,), box)
+    elsewhere = loaded(flags={"rent.host": "192.0.2.8"})
+    assert str(make_spec(elsewhere, "mine", keys=keys, existing=known).host) == "root@192.0.2.8:22"
 
 
 def test_this_machine_needs_no_key(loaded):

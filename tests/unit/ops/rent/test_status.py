@@ -1,6 +1,6 @@
 import pytest
 
-from llmctl.core.errors import ProviderError
+from llmctl.core.errors import HostKeyChanged, ProviderError
 from llmctl.core.rental import InstanceState, Phase, ProviderName, Rental
 from llmctl.ops.rent.plan import plan_up
 from llmctl.ops.rent.power import stop
@@ -58,6 +58,24 @@ async def test_what_the_market_stopped_says_why(stage: Stage):
     stage.market.change(made.instance_id, state=InstanceState.STOPPED, detail="no credit left")
     (row,) = (await collect(stage.world)).instances
     assert (row.state, row.detail) == (InstanceState.STOPPED, "no credit left")
+
+
+async def test_what_is_stopped_needs_no_word_for_it(stage: Stage):
+    made = await ready(stage)
+    await stop(stage.world, made)
+    stage.market.change(made.instance_id, detail="EXITED")
+    (row,) = (await collect(stage.world)).instances
+    assert row.detail == ""
+
+
+async def test_why_a_machine_is_not_asked_is_said(stage: Stage):
+    await ready(stage)
+    stage.machine.fails["reach"] = [HostKeyChanged("another key", hint="llmctl instance trust")]
+    (row,) = (await collect(stage.world)).instances
+    assert row.detail == "another key; llmctl instance trust"
+    stage.machine.armed = None
+    (row,) = (await collect(stage.world)).instances
+    assert row.detail == "its watchdog does not answer; llmctl up main arms it again"
 
 
 async def test_a_machine_of_ones_own_costs_nothing(stage: Stage):

@@ -47,10 +47,10 @@ async def test_the_watchdog_is_armed_and_read_back_before_anything_else(stage: S
 
 async def test_ready_again_is_idempotent(stage: Stage):
     await ready(stage)
-    before = list(stage.machine.calls)
+    before = len(stage.machine.calls)
     again = await ready(stage)
     assert again.tokens_per_s is None
-    assert stage.machine.calls == before
+    assert stage.machine.calls[before:] == ["reach", "armed", "models", "close"]
     assert len(stage.market.orders) == 1
 
 

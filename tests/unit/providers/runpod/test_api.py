@@ -217,6 +217,7 @@ async def test_stop_and_start_ask_for_it():
 async def test_a_conflict_with_what_is_wanted_anyway_is_success(action, status):
     line = Line(problem(409), ok(pod_document(status=status)))
     await getattr(line.provider, action)("abc")
+    assert [each.method for each in line.requests] == ["POST", "GET"]
 
 
 @pytest.mark.parametrize(("action", "status"), [("stop", "RUNNING"), ("start", "ERROR")])
