@@ -149,8 +149,9 @@ class Renting:
         if rental is None:
             raise no_such(name, self.store.live())
         if rental.phase is not Phase.READY:
+            again = "start" if rental.phase is Phase.STOPPED else "up"
             raise LlmctlError(
-                f"{name} is {rental.phase.value}, not ready", hint=f"llmctl up {name}"
+                f"{name} is {rental.phase.value}, not ready", hint=f"llmctl {again} {name}"
             )
         return rental
 

@@ -13,7 +13,9 @@ Bytes = Annotated[int, Meta(ge=0)]
 """A size; in files and variables also text such as ``"1GiB"``."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
-Price = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,6})?$")]
+Price = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,6})?$", description="dollars, such as 0.50")
+]
 """Dollars as decimal text: a float would not be the price that was written."""
 
 
@@ -202,7 +204,10 @@ class OllamaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Not below 0.17.1, which closed CVE-2026-7482."""
     archive_url: str | None = None
     """Another source of the archive (``.tar.zst`` or ``.tgz``), for mirrors."""
-    archive_sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    archive_sha256: (
+        Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$", description="64 hexadecimal digits")]
+        | None
+    ) = None
     """Its SHA-256; without one the pinned table must know the version."""
     port: Annotated[int, Meta(ge=1, le=65535)] = 11434
     """On the machine's 127.0.0.1."""

@@ -131,9 +131,29 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _reason(setting: Setting, failure: msgspec.ValidationError, *, textual: bool) -> str:
-    if get_origin(setting.type) is Literal:
-        return "expected one of " + ", ".join(get_args(setting.type))
+    choices, wanted = _choices(setting.type), _described(setting.type)
+    if choices:
+        return "expected one of " + ", ".join(choices)
+    if wanted:
+        return f"expected {wanted}"
     text = str(failure)
     if textual:
         text = text.removesuffix(", got `str`")
     return text[:1].lower() + text[1:]
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return the words that a type allows, also in a list or beside None; none for other types."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [choice for part in get_args(kind) for choice in _choices(part)]
+
+
+def _described(kind: Any) -> str:
+    """Return what the schema says of a text's form; empty where it says nothing."""
+    for part in get_args(kind):
+        if isinstance(part, msgspec.Meta) and part.description:
+            return part.description
+        if found := _described(part):
+            return found
+    return ""

@@ -50,10 +50,11 @@ async def serve(
         port = server.sockets[0].getsockname()[1]
         await _unless(stop.asked, ready(port))
         await stop.asked.wait()
-        log.warning("stopping: %d answers in progress", pipeline.running)
+        if pipeline.running:
+            log.warning("stopping: %d answers in progress", pipeline.running)
         await _unless(stop.now, app.drain(), within_s=config.drain_s)
         if pipeline.running:
-            log.warning("ending %d answers that are still in progress", pipeline.running)
+            log.warning("ending what is still being answered: %d", pipeline.running)
     finally:
         server.close()
         await pipeline.close(overloaded("llmctl is shutting down", retry_after_s=5))

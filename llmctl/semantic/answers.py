@@ -5,10 +5,10 @@ the same for different only keeps it from serving; so in doubt two answers diffe
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from typing import NamedTuple
 
-from llmctl.semantic.gate import longest_rise
 from llmctl.semantic.reader import LITERAL, NEGATION, NUMBER, Word, facts
 
 FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```[^\S\n]*$|\Z)", re.DOTALL | re.MULTILINE)
@@ -85,3 +85,12 @@ def _is_exact(word: Word) -> bool:
 
 def _squeezed(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
+
+
+def longest_rise(places: list[int]) -> int:
+    """Return how many of ``places`` already stand in rising order."""
+    ends: list[int] = []
+    for place in places:
+        at = bisect_left(ends, place)
+        ends[at : at + 1] = [place]
+    return len(ends)

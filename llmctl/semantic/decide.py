@@ -10,14 +10,11 @@ from math import exp
 from llmctl.semantic.gate import Comparison, Facts, compare, plainly_differ
 
 WEIGHTS = {
-    "bias": 2.38,
-    "manner": -2.19,
-    "heavy": -1.86,
-    "soft": 0.0,
-    "light": 0.0,
-    "moved": -0.34,
-    "few": -0.2,
-    "far": -1.16,
+    "bias": 2.23,
+    "manner": -2.05,
+    "heavy": -1.83,
+    "few": -0.13,
+    "far": -0.94,
 }
 MANY = 4
 """Words in common beyond which more of them say nothing."""
@@ -29,9 +26,6 @@ def features(found: Comparison, similarity: float) -> dict[str, float]:
         "bias": 1.0,
         "manner": float(found.reason is not None and not found.heavy),
         "heavy": float(min(found.heavy, MANY)),
-        "soft": float(found.soft),
-        "light": float(found.light),
-        "moved": float(found.moved),
         "few": float(max(0, MANY - found.common)),
         "far": max(0.0, 1 - similarity),
     }

@@ -7,11 +7,11 @@ nothing of weight is left over and nothing has changed places.
 """
 
 import re
-from bisect import bisect_left
 from collections import Counter
 
 from msgspec import Struct
 
+from llmctl.semantic.position import out_of_place
 from llmctl.semantic.reader import (
     LITERAL,
     NAME,
@@ -24,7 +24,6 @@ from llmctl.semantic.reader import (
     Word,
     facts,
 )
-from llmctl.semantic.tongue import ENGLISH
 from llmctl.semantic.words import lexicon
 
 MOST_LIGHT = 2
@@ -35,27 +34,11 @@ TIMED = (("how",), ("how it does",), ("why",))
 """Kinds of question that are not asked without saying when."""
 OPEN = frozenset({("how",), ("what",)})
 """Kinds of question that may be put without saying so."""
-PLACES = frozenset({"in", "of"})
 ADDRESSED = "second"
-FLOATING = frozenset({NEGATION, RELATION})
-"""Kinds of words whose place says nothing that what they belong to does not say."""
-MODAL = frozenset({"should", "can", "will", "must"})
-LINKS = frozenset({"", "in", "of", "to", "from", "with", "for", "by", "versus"})
-"""Prepositions that may go unsaid: Python lists, lists in Python."""
-ALIKE = [
-    {"in", "with"}, {"in", "of"}, {"in", "from"}, {"in", "for"}, {"of", "from"}, {"of", "for"},
-    {"of", "to"}, {"of", "by"}, {"to", "for"}, {"between", "from"}, {"between", "to"},
-]  # fmt: skip
-"""Prepositions that may stand for each other."""
 FEWEST_LETTERS = 5
 """A shorter word with two letters exchanged is often another."""
 MOST_SLIPS = 4
 DOUBLE = re.compile(r"(.)\1")
-TURNING = frozenset({"in", "with"})
-"""Prepositions of phrases that may come first or last."""
-SYMMETRIC = frozenset({"between"})
-BOUND = frozenset({"with", "from", "for", "by"})
-"""Prepositions that matter right behind the same word: train a dog, train with a dog."""
 NAMED = {
     NUMBER: "numbers differ",
     LITERAL: "code or quotations differ",
@@ -75,12 +58,6 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Words they share."""
     heavy: int
     """Words of weight that one has and the other has not."""
-    soft: int
-    """Words of one whose counterpart means nearly the same."""
-    light: int
-    """Words that carry little, in one only."""
-    moved: int
-    """Words that stand elsewhere."""
 
 
 def conflict(a: Facts, b: Facts) -> str | None:
@@ -100,13 +77,12 @@ def compare(a: Facts, b: Facts) -> Comparison:
     soft, left_a, left_b = _soft_matches(left_a, left_b)
     light = sum(_is_light(word) for word in (*left_a, *left_b))
     heavy = len(left_a) + len(left_b) - light
-    moved, out_of_place = _moved(a, b)
     if reason is None:
-        reason = _words_left(left_a, left_b, light=light) or out_of_place
+        reason = _words_left(left_a, left_b, light=light)
+    if reason is None and not _either_way(a, b):
+        reason = out_of_place(a, b)
     common = min(len(a.words) - len(left_a), len(b.words) - len(left_b)) - soft
-    return Comparison(
-        reason=reason, common=common, heavy=heavy, soft=soft, light=light, moved=moved
-    )
+    return Comparison(reason=reason, common=common, heavy=heavy)
 
 
 def _manner(a: Facts, b: Facts) -> str | None:
@@ -237,122 +213,6 @@ def _soft_matches(a: list[Word], b: list[Word]) -> tuple[int, list[Word], list[W
     return len(a) - len(left_a), left_a, left_b
 
 
-# -- places --------------------------------------------------------------------------------------
-
-
-def _moved(a: Facts, b: Facts) -> tuple[int, str | None]:
-    """Return how many words stand elsewhere, and why that makes a difference if it does."""
-    if ENGLISH not in {a.language} & {b.language}:
-        same = [word.text for word in a.words] == [word.text for word in b.words]
-        return 0, None if same else "order differs"
-    if _either_way(a, b):
-        return 0, None
-    if sorted(_exact(a)) == sorted(_exact(b)) and _exact(a) != _exact(b):
-        return 2, "order differs"
-    if _repeated(a) != _repeated(b):
-        return 2, "order differs"
-    roles_a, roles_b = _roles(a), _roles(b)
-    common = roles_a.keys() & roles_b.keys()
-    terse = bool(a.asks) != bool(b.asks)
-    if _swapped(roles_a, roles_b, common, terse=terse):
-        return 2, "direction differs"
-    places = {word: place for place, word in enumerate(roles_b)}
-    first_a, first_b = ({word.role for word in side.words[:1]} for side in (a, b))
-    fronted = (first_a ^ first_b) & TURNING
-    moved = 0
-    for role in {"", *roles_a.values()} - SYMMETRIC:
-        order = [places[w] for w in roles_a if w in common and roles_a[w] == role == roles_b[w]]
-        order = _turned(order) if role in fronted else order
-        moved += len(order) - longest_rise(order)
-    return moved, "order differs" if moved else None
-
-
-def _turned(places: list[int]) -> list[int]:
-    """Return ``places`` begun at the least: in Go a list in a map, a list in a map in Go."""
-    least = places.index(min(places)) if places else 0
-    return places[least:] + places[:least]
-
-
-def _exact(side: Facts) -> list[str]:
-    """Return numbers and quotations, in order, that no preposition governs."""
-    return [word.text for word in side.words if word.kind in {NUMBER, LITERAL} and not word.role]
-
-
-def _repeated(side: Facts) -> Counter[tuple[str, str]]:
-    """Return words that occur more than once, each with the word before it."""
-    counted = Counter(word.text for word in side.words)
-    before = ("", *(word.text for word in side.words))
-    return Counter(
-        (other, word.text)
-        for other, word in zip(before, side.words, strict=False)
-        if counted[word.text] > 1 and word.kind == WORD
-    )
-
-
-def _roles(side: Facts) -> dict[str, str]:
-    """Return the role of each word that occurs once, in order."""
-    counted = Counter(word.text for word in side.words)
-    return {
-        word.text: word.role
-        for word in side.words
-        if counted[word.text] == 1 and word.kind not in FLOATING and word.text not in MODAL
-    }
-
-
-def _swapped(a: dict[str, str], b: dict[str, str], common: set[str], *, terse: bool) -> bool:
-    changed = [word for word in common if a[word] != b[word]]
-    for word in changed:
-        if not _may_replace(a[word], b[word]) or (not terse and _is_bound(word, a, b)):
-            return True
-        if _is_agent_first(word, a, b, common) or _is_agent_first(word, b, a, common):
-            return True
-    return any(
-        _change_places(word, other, a, b) for word in changed for other in changed if word != other
-    )
-
-
-def _is_bound(word: str, a: dict[str, str], b: dict[str, str]) -> bool:
-    """Tell whether only a preposition has come between two words: train dogs, train with dogs."""
-    if "" not in {a[word], b[word]} or not BOUND & {a[word], b[word]}:
-        return False
-    before = [list(side)[: list(side).index(word)][-1:] for side in (a, b)]
-    return before[0] == before[1] != [] and a[before[0][0]] == b[before[0][0]]
-
-
-def _may_replace(role: str, other: str) -> bool:
-    return {role, other} in ALIKE or ("" in {role, other} and {role, other} <= LINKS)
-
-
-def _change_places(word: str, other: str, a: dict[str, str], b: dict[str, str]) -> bool:
-    """Tell whether two words have taken each other's place: list of dicts, dict of lists."""
-    if a[word] and a[word] == b[other]:
-        return True
-    return not a[word] and not b[other] and {b[word], a[other]} <= PLACES
-
-
-def _is_agent_first(
-    word: str, passive: dict[str, str], active: dict[str, str], common: set[str]
-) -> bool:
-    """Tell whether ``word``, who does it in one text, has it done to them in the other."""
-    if passive[word] != "by" or active[word]:
-        return False
-    for other, role in active.items():
-        if other == word:
-            return False
-        if not role and other in common and not passive[other]:
-            return True
-    return False
-
-
-def longest_rise(places: list[int]) -> int:
-    """Return how many of ``places`` already stand in rising order."""
-    ends: list[int] = []
-    for place in places:
-        at = bisect_left(ends, place)
-        ends[at : at + 1] = [place]
-    return len(ends)
-
-
 __all__ = [
     "Comparison",
     "Facts",
@@ -360,6 +220,5 @@ __all__ = [
     "compare",
     "conflict",
     "facts",
-    "longest_rise",
     "plainly_differ",
 ]

@@ -72,7 +72,8 @@ def _verbs_first(words: list[Raw], *, begun: bool) -> list[Raw]:
             begun = True
         elif _is_participle(raw) and _ends_here(words, at + 1):
             if begun or (at > start and words[at - 1].text in BE):
-                words.insert(start, words.pop(at))
+                verb = words.pop(at)
+                words.insert(start, verb._replace(text=stem(verb.text)))
             begun = False
     return words
 
@@ -97,9 +98,18 @@ def _is_said(words: list[Raw], at: int) -> bool:
 def _alternatives_sorted(words: list[Raw]) -> list[Raw]:
     for at in range(1, len(words) - 1):
         before, after = words[at - 1], words[at + 1]
-        if words[at].text == "or" and before.kind == after.kind and after.text < before.text:
+        if words[at].text != "or" or before.kind != after.kind or after.text > before.text:
+            continue
+        if not _is_small(before) and not _is_small(after):
             words[at - 1], words[at + 1] = after, before
     return words
+
+
+def is_attribute(words: list[Raw], at: int) -> bool:
+    """Tell ``a locked file`` from ``a file is locked``, and from ``who locked it``."""
+    if not at or not _is_participle(words[at]) or _ends_here(words, at + 1):
+        return False
+    return words[at].text.endswith("ed") or _is_small(words[at - 1])
 
 
 def _is_participle(raw: Raw) -> bool:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from llmctl.semantic.frames import asked
-from llmctl.semantic.order import conditions_last, straightened
-from llmctl.semantic.scan import APOSTROPHE, LITERAL, NUMBER, STOP, WORD, Raw, pieces
+from llmctl.semantic.order import conditions_last, is_attribute, straightened
+from llmctl.semantic.scan import APOSTROPHE, LITERAL, NUMBER, STOP, WORD, Piece, Raw, pieces
 from llmctl.semantic.tongue import ENGLISH, language_of
 from llmctl.semantic.words import lexicon, stem
 
@@ -48,6 +48,8 @@ DO = frozenset({"do", "does", "did"})
 DOERS = frozenset({"i", "you", "we", "one", "they", "he", "she", "it", "to", "that", "not"})
 """Before ``do`` they make it more than a help."""
 PERFORM = "perform"
+ATTRIBUTE = "~"
+"""In the role of what is said of another word, which cannot go elsewhere."""
 HOW_TO_DO_IT = (
     frozenset({"how"}),
     frozenset({"do", "can", "should", "could", "would", "to"}),
@@ -167,6 +169,15 @@ def _read(sentence: list[Raw], found: _Reading) -> None:
 # -- sentences -----------------------------------------------------------------------------------
 
 
+def _is_article(after: list[Piece]) -> bool:
+    """Tell ``a list`` from ``list a`` by what comes after it."""
+    if not after or after[0].kind != WORD:
+        return False
+    word = after[0].text.lower()
+    small = word in lexicon().stop or word in lexicon().prepositions or word in CLAUSES
+    return not small and word not in LETTERS
+
+
 def _asked_before(sentence: list[Raw]) -> list[Raw]:
     """Return what comes before ``how do I do that``, which asks nothing more."""
     tail = [raw.text for raw in sentence[-len(HOW_TO_DO_IT) :]]
@@ -180,10 +191,12 @@ def _sentences(text: str) -> list[list[Raw]]:
     found: list[list[Raw]] = [[]]
     all_pieces = list(pieces(text))
     named = any(kind == WORD and piece in LETTERS for kind, piece in all_pieces)
-    for kind, piece in all_pieces:
+    for at, (kind, piece) in enumerate(all_pieces):
         if kind == WORD:
             # vitamin A is not a vitamin, and branch a is merged into branch b
-            lettered = (piece == "A" and found[-1]) or (piece == "a" and named)
+            lettered = (piece == "A" and found[-1]) or (
+                piece == "a" and named and not _is_article(all_pieces[at + 1 : at + 2])
+            )
             found[-1] += (Raw("a^", WORD, True),) if lettered else _spelled_out(piece)
         elif kind != STOP:
             found[-1].append(Raw(piece, kind))
@@ -305,7 +318,8 @@ def _standing(sentence: list[Raw], *, asking: bool = False) -> list[Word]:
             role = ""
             found.append(_word(raw, text, role, alone=length == 1))
         elif text != "one" or _is_counted(sentence, at):
-            found.append(_word(raw, text, role, alone=length == 1))
+            mark = ATTRIBUTE if length == 1 and is_attribute(sentence, at - 1) else ""
+            found.append(_word(raw, text, mark + role, alone=length == 1))
             fresh = False
     return found
 

@@ -190,7 +190,7 @@ async def test_without_work_it_ends_at_once(llmctl_home, engine):
         served.signal(signal.SIGTERM)
         code, err = await served.ended()
     assert code == 0
-    assert "stopping: 0 answers in progress" in err
+    assert "in progress" not in err
 
 
 # -- addresses

@@ -115,6 +115,22 @@ def test_other_words_pass(a, b):
             "Is it noon in Rome if it is 9 in London?",
             "order differs",
         ),
+        (
+            "Delete the file in the folder that is locked",
+            "Delete the locked file in the folder",
+            "direction differs",
+        ),
+        (
+            "Stop my bot from messaging users",
+            "Stop users from messaging my bot",
+            "direction differs",
+        ),
+        ("Is list a a part of list b?", "Is list b a part of list a?", "direction differs"),
+        (
+            "Should it run before I lint or after I test?",
+            "Should it run after I lint or before I test?",
+            "direction differs",
+        ),
         ("What is a casual relation?", "What is a causal relation?", "words differ"),
         ("Pass the argument to a script", "Pass the arguments to a script", "numbers differ"),
     ],
