@@ -86,7 +86,7 @@ class RunPod:
         """Requests a minute before 429; the real limit is 60."""
         self.url = ""
         self.graphql = GraphQl(self)
-        self._containers = Containers(self) if run_args else None
+        self.containers = Containers(self) if run_args else None
         self._recent: deque[float] = deque()
         self._runner: web.AppRunner | None = None
 
@@ -101,13 +101,13 @@ class RunPod:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        if self._containers is not None:
-            self._containers.begin()
+        if self.containers is not None:
+            self.containers.begin()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._containers is not None:
-            await self._containers.end()
+        if self.containers is not None:
+            await self.containers.end()
         assert self._runner is not None
         await self._runner.cleanup()
 

@@ -2,7 +2,7 @@
 
 A pod's ``args`` run once it is RUNNING, with the variables RunPod injects and its pod-scoped key,
 in a directory of its own as home. When the pod stops or ends, every process that carries its
-``RUNPOD_POD_ID`` is killed, whatever session it moved to.
+``RUNPOD_POD_ID`` and has that home is killed, whatever session it moved to.
 """
 
 import asyncio
@@ -80,19 +80,22 @@ class Containers:
 
     async def _stop(self, pod_id: str) -> None:
         _, process = self._up.pop(pod_id)
-        for pid in processes_of(pod_id):
+        for pid in self.processes_of(pod_id):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await process.wait()
 
-
-def processes_of(pod_id: str) -> list[int]:
-    """Processes of this machine that were started in the pod."""
-    mark = f"RUNPOD_POD_ID={pod_id}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+    def processes_of(self, pod_id: str) -> list[int]:
+        """Processes that were started in the pod; other tests have one of the same name."""
+        marks = (
+            f"RUNPOD_POD_ID={pod_id}\0".encode(),
+            f"\0HOME={self._home.name}/{pod_id}-".encode(),
+        )
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    environ = b"\0" + (entry / "environ").read_bytes()
+                    if all(mark in environ for mark in marks):
+                        found.append(int(entry.name))
+        return found

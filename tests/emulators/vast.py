@@ -102,7 +102,7 @@ class VastEmulator:
         """Uploaded logs by token: how often they are still missing, and the text."""
         self._port = port
         self._last: dict[str, float] = {}
-        self._containers = Containers(self) if run_onstart else None
+        self.containers = Containers(self) if run_onstart else None
         self.contracts.arms_deadlines = not run_onstart
         self._runner: web.AppRunner | None = None
 
@@ -117,13 +117,13 @@ class VastEmulator:
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self._port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{self._port}"
-        if self._containers is not None:
-            self._containers.begin()
+        if self.containers is not None:
+            self.containers.begin()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._containers is not None:
-            await self._containers.end()
+        if self.containers is not None:
+            await self.containers.end()
         assert self._runner is not None
         await self._runner.cleanup()
 

@@ -2,7 +2,7 @@
 
 A contract's ``onstart`` runs with ``sh`` once it is ``running``, with the variables vast.ai
 injects, in a directory of its own as home. When the contract stops or ends, every process that
-carries its ``CONTAINER_ID`` is killed, whatever session it moved to.
+carries its ``CONTAINER_ID`` and has that home is killed, whatever session it moved to.
 """
 
 import asyncio
@@ -78,10 +78,25 @@ class Containers:
 
     async def _stop(self, contract: str) -> None:
         _, process = self._up.pop(contract)
-        for pid in processes_of(contract):
+        for pid in self.processes_of(contract):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await process.wait()
+
+    def processes_of(self, contract: str) -> list[int]:
+        """Processes that were started in the container; other tests have one of the same name."""
+        marks = (
+            f"CONTAINER_ID={contract}\0".encode(),
+            f"\0HOME={self._home.name}/{contract}-".encode(),
+        )
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    environ = b"\0" + (entry / "environ").read_bytes()
+                    if all(mark in environ for mark in marks):
+                        found.append(int(entry.name))
+        return found
 
 
 def injected(vast: Any, machine: Machine) -> dict[str, str]:
@@ -94,15 +109,3 @@ def injected(vast: Any, machine: Machine) -> dict[str, str]:
         "VAST_TCP_PORT_22": str(port),
         "SSH_PUBLIC_KEY": "\n".join(machine.spec["keys"]),
     }
-
-
-def processes_of(contract: str) -> list[int]:
-    """Processes of this machine that were started in the contract's container."""
-    mark = f"CONTAINER_ID={contract}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found

@@ -158,7 +158,7 @@ async def test_a_market_that_says_yes_and_keeps_it_is_exit_code_8(street):
 async def test_the_machine_ends_itself(street):
     await street.ok("up", "--provider", "vast", "--yes", "--ttl", "8s", "--idle", "1h")
     await eventually(lambda: not street.vast.market.ours(), within_s=60)
-    status = await street.ok("status")
+    status = await street.ok("status", LLMCTL_WAIT_LIST_LAG_S="2")
     assert "it ended without us" in status.err
     assert status.out == "nothing is rented\n"
 

@@ -330,13 +330,13 @@ async def test_evictions_are_counted_over_restarts_and_the_newest_stay(tmp_path)
 
     entries = make()
     await entries.start()
+    place = InSqlite(tmp_path, clock)
     keys = [os.urandom(32) for _ in range(100)]
     for key in keys:
         clock.advance(1)
         entries.put(key, entry(clock.now(), os.urandom(8000)))
-        await asyncio.sleep(0)
-    place = InSqlite(tmp_path, clock)
-    await eventually(lambda: place.raw(keys[-1]))
+        # those of one batch are of one age
+        await eventually(lambda key=key: place.raw(key))
     await eventually(lambda: entries.status().bytes <= 400_000)
     assert await entries.get(keys[-1]) is not None
     assert await entries.get(keys[0]) is None

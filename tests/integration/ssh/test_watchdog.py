@@ -432,7 +432,7 @@ async def test_arming_replaces_the_start_script(
     remote: LocalRemote, guard: Guard, state: Path
 ) -> None:
     await remote.run(start_script(but(guard, deadline=time.time() + 60)))
-    await eventually(lambda: watchdogs(state))
+    await soon_armed(remote)
     said = await arm(remote, but(guard, idle_s=1800))
     await eventually(lambda: watchdogs(state) == [said.pid])
     assert (said.deadline, said.idle_s) == (int(guard.deadline), 1800)

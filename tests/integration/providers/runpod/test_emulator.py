@@ -9,7 +9,6 @@ import pytest
 
 from tests.emulators.market import ManualClock, Market, RealClock
 from tests.emulators.runpod import RunPod
-from tests.emulators.runpod_container import processes_of
 from tests.integration.eventually import eventually
 
 ORDER = {
@@ -201,4 +200,4 @@ async def test_a_start_command_really_runs_and_ends_its_pod_with_its_own_key(tmp
         pod_id = (await http.post("/v2/pods", json=order)).json()["id"]
         await eventually(lambda: runpod.market.machine(pod_id) is None)
         assert proof.exists()
-        await eventually(lambda: not processes_of(pod_id))
+        await eventually(lambda: not runpod.containers.processes_of(pod_id))

@@ -14,7 +14,6 @@ from llmctl.providers.runpod.order import start_command
 from llmctl.ssh.watchdog import Guard, start_script
 from tests.emulators.market import Market, RealClock
 from tests.emulators.runpod import RunPod
-from tests.emulators.runpod_container import processes_of
 from tests.integration.eventually import eventually
 
 
@@ -66,6 +65,7 @@ async def test_a_deadline_is_kept_with_nobody_there(monkeypatch):
         )  # fmt: skip
         pod_id = (await provider.create(order)).id
         await provider.close()
+        await eventually(lambda: runpod.containers.processes_of(pod_id))
         await eventually(lambda: market.machine(pod_id) is None, within_s=40)
         assert deadline <= (market.machines[pod_id].ended_at or 0) < deadline + 30
-        await eventually(lambda: not processes_of(pod_id))
+        await eventually(lambda: not runpod.containers.processes_of(pod_id))

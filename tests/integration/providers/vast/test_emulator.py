@@ -9,7 +9,6 @@ import pytest
 from tests.contract.bed import Bed
 from tests.emulators.market import Market, RealClock
 from tests.emulators.vast import VastEmulator
-from tests.emulators.vast_containers import processes_of
 from tests.integration.eventually import eventually
 
 ORDER = {"client_id": "me", "image": "x", "disk": 10, "env": {}, "label": "l", "onstart": ""}
@@ -167,5 +166,5 @@ async def test_a_start_script_really_runs_and_can_end_its_own_contract():
         async with client(vast) as http:
             contract = (await http.put("/api/v0/asks/9000002/", json=order)).json()["new_contract"]
         await eventually(lambda: not vast.market.live())
-        await eventually(lambda: not processes_of(str(contract)))
+        await eventually(lambda: not vast.containers.processes_of(str(contract)))
         assert vast.market.machines[str(contract)].ended_at is not None

@@ -11,7 +11,6 @@ from llmctl.ssh.watchdog import Guard, start_script
 from tests.contract.bed import Bed
 from tests.emulators.market import Market, RealClock
 from tests.emulators.vast import VastEmulator
-from tests.emulators.vast_containers import processes_of
 from tests.integration.eventually import eventually
 
 
@@ -34,9 +33,9 @@ async def test_a_machine_nobody_reached_ends_itself_at_its_deadline(bed: Bed):
         (offer, *_) = await provider.offers(bed.wish())
         order = bed.order(offer, start_script=start_script(guard), deadline=deadline)
         created = await provider.create(order)
-        await eventually(lambda: processes_of(created.id))
+        await eventually(lambda: vast.containers.processes_of(created.id))
         assert await provider.get(created.id) is not None
         await eventually(lambda: not vast.market.live(), within_s=40)
         assert vast.market.machines[created.id].ended_at >= int(deadline)
         assert await provider.get(created.id) is None
-        await eventually(lambda: not processes_of(created.id))
+        await eventually(lambda: not vast.containers.processes_of(created.id))
