@@ -18,6 +18,8 @@ from llmctl.ops.cache.stores import Kind, open_entries, open_store, redis_place,
 from llmctl.semantic.journal import Journal
 from llmctl.semantic.places import open_journal
 
+BUDGET_S = 2.0
+"""For one read: nobody waits for an answer behind it."""
 REACH_S = 1.0
 PAUSE_S = 0.005
 
@@ -52,7 +54,7 @@ async def opened(
 ) -> AsyncIterator[Access]:
     """Open the cache; raises ``ConfigError`` and ``AuthError`` for what cannot be."""
     paths, clock = find_paths(environ), clock or SystemClock()
-    store = open_store(loaded, paths, clock=clock)
+    store = open_store(loaded, paths, clock=clock, least_budget_s=BUDGET_S)
     entries = open_entries(store, paths, clock=clock)
     journal = _journal(loaded, paths, clock)
     await entries.start()

@@ -37,13 +37,18 @@ def answers_file(paths: Paths) -> Path:
     return paths.cache / "answers.db"
 
 
-def open_store(loaded: Loaded, paths: Paths, *, clock: Clock) -> Store:
-    """Return the configured store, not started; raises ``ConfigError`` for a bad address."""
+def open_store(
+    loaded: Loaded, paths: Paths, *, clock: Clock, least_budget_s: float = 0.0
+) -> Store:
+    """Return the configured store, not started; raises ``ConfigError`` for a bad address.
+
+    ``least_budget_s`` is for those with more patience than a request has.
+    """
     cache, kind = loaded.config.cache, store_kind(loaded.config)
     if kind == "redis":
         from llmctl.cache.redis import RedisStore
 
-        budget_s = loaded.config.redis.budget_s
+        budget_s = max(loaded.config.redis.budget_s, least_budget_s)
         return RedisStore(redis_place(loaded), clock=clock, budget_s=budget_s)
     if kind == "memory":
         return MemoryStore(max_bytes=cache.memory_bytes, clock=clock)

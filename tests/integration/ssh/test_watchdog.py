@@ -111,6 +111,31 @@ async def test_arming_is_read_back_from_the_process(
     assert {path.name for path in state.iterdir() if path.stat().st_mode & 0o077} == set()
 
 
+class Overtaken:
+    """A machine whose start script arms a watchdog just after the first one of ours."""
+
+    def __init__(self, machine: LocalRemote, theirs: Guard) -> None:
+        self.where = machine.where
+        self._machine = machine
+        self._theirs: Guard | None = theirs
+
+    async def run(self, script: str, **options: object) -> Ran:
+        ran = await self._machine.run(script, **options)
+        if self._theirs is not None:
+            theirs, self._theirs = self._theirs, None
+            await arm(self._machine, theirs)
+        return ran
+
+
+async def test_the_start_scripts_own_does_not_stay_the_newest(
+    remote: LocalRemote, guard: Guard, state: Path
+) -> None:
+    theirs = but(guard, deadline=guard.deadline + 600)
+    said = await arm(Overtaken(remote, theirs), guard)
+    assert said.deadline == int(guard.deadline)
+    await eventually(lambda: watchdogs(state) == [said.pid])
+
+
 async def test_files_alone_are_not_believed(remote: LocalRemote, guard: Guard, state: Path) -> None:
     said = await arm(remote, guard)
     os.kill(said.pid, 9)
