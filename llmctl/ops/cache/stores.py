@@ -37,9 +37,7 @@ def answers_file(paths: Paths) -> Path:
     return paths.cache / "answers.db"
 
 
-def open_store(
-    loaded: Loaded, paths: Paths, *, clock: Clock, least_budget_s: float = 0.0
-) -> Store:
+def open_store(loaded: Loaded, paths: Paths, *, clock: Clock, least_budget_s: float = 0.0) -> Store:
     """Return the configured store, not started; raises ``ConfigError`` for a bad address.
 
     ``least_budget_s`` is for those with more patience than a request has.
