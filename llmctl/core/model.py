@@ -88,6 +88,20 @@ class PartHealth(Struct, frozen=True, kw_only=True):
     dropped: int = 0
 
 
+class SemanticHealth(Struct, frozen=True, kw_only=True):
+    """The semantic tier, as ``/health`` describes it."""
+
+    mode: str = ""
+    """``shadow`` or ``on``."""
+    healthy: bool = False
+    detail: str = ""
+    embedder: str = ""
+    """What makes its vectors; empty while nothing does."""
+    entries: int | None = None
+    journal: PartHealth = PartHealth()
+    """Where its questions are kept."""
+
+
 class InstanceHealth(Struct, frozen=True, kw_only=True):
     """A rented machine as the record knows it; nobody was asked."""
 
@@ -109,7 +123,7 @@ class Health(Struct, frozen=True, kw_only=True):
     auth: bool | None = None
     backends: list[PartHealth] = []
     cache: PartHealth | None = None
-    semantic: PartHealth | None = None
+    semantic: SemanticHealth | None = None
     ledger: PartHealth | None = None
     tunnels: list[TunnelStatus] = []
     instances: list[InstanceHealth] = []

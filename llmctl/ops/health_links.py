@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llmctl.config.addresses import host_of, is_local
-from llmctl.core.model import Health, InstanceHealth, LoadedModel, PartHealth
+from llmctl.core.model import Health, InstanceHealth, LoadedModel, PartHealth, SemanticHealth
 from llmctl.core.rental import Rental
 from llmctl.core.reports_health import (
     AnyLink,
@@ -23,7 +23,10 @@ from llmctl.core.tunnel import TunnelState, TunnelStatus
 
 _FULL_GPU = 0.999
 """Ollama's sizes are rounded to bytes of blocks."""
-_LOCAL_ENGINE = {"ollama": "ollama serve", "embedded": "llmctl serve --backend embedded"}
+_LOCAL_ENGINE = {
+    "ollama": "ollama serve  # or: llmctl serve --backend embedded; llmctl up",
+    "embedded": "llmctl serve --backend embedded",
+}
 
 
 def on_record(rental: Rental) -> InstanceHealth:
@@ -147,13 +150,29 @@ def tunnel_link(status: TunnelStatus, *, holder: str) -> TunnelLink:
     )
 
 
+def semantic_link(tier: SemanticHealth) -> CacheLink:
+    """Return the link of the semantic tier; trouble there costs hits, not requests."""
+    fix = ""
+    if not tier.healthy:
+        fix = cache_link(tier.journal).fix if tier.journal.detail else "llmctl cache test"
+        fix = "pip install 'llmctl[semantic]'" if "pip install" in tier.detail else fix
+    return CacheLink(
+        name=f"in other words: {tier.mode}",
+        state=CheckState.OK if tier.healthy else CheckState.BAD,
+        trouble=tier.detail,
+        fix=fix,
+        store=tier.journal.kind,
+        entries=tier.entries,
+    )
+
+
 def links_of(health: Health) -> list[AnyLink]:
     """Return the links that a running proxy tells of, but for itself and the token."""
     links: list[AnyLink] = []
     if health.cache is not None:
         links.append(cache_link(health.cache))
     if health.semantic is not None:
-        links.append(cache_link(health.semantic))
+        links.append(semantic_link(health.semantic))
     if health.ledger is not None:
         links.append(ledger_link(health.ledger))
     links += [backend_link(part) for part in health.backends]

@@ -4,15 +4,16 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from llmctl.backend.base import facts_of
 from llmctl.backend.models import choose
 from llmctl.config import addresses
 from llmctl.config.load import Loaded
-from llmctl.config.schema import ModelConfig
+from llmctl.config.schema import BackendConfig, ModelConfig
 from llmctl.core.errors import LlmctlError
-from llmctl.core.model import EngineFacts
+from llmctl.core.model import EngineFacts, Health, PartHealth
 from llmctl.core.reports_health import CheckState, Finding
 from llmctl.ops.claude import LEAST_CONTEXT
 from llmctl.ops.engines import http_engine
@@ -62,6 +63,43 @@ async def _seen(backend: str, loaded: Loaded, environ: Mapping[str, str]) -> See
     finally:
         await engine.close()
     return SeenEngine(name=engine.name, kind=kind, facts=facts_of(engine), models=list(models))
+
+
+def as_served(loaded: Loaded, served: Health) -> Loaded:
+    """Return the configuration with the engines of a running proxy that anybody may ask."""
+    names = [each.name for each in served.backends if not _is_inside(each)]
+    config = msgspec.structs.replace(
+        loaded.config, backend=[BackendConfig(url=name) for name in names]
+    )
+    return msgspec.structs.replace(loaded, config=config)
+
+
+def served_findings(served: Health) -> list[Finding]:
+    """Say of engines that only the proxy reaches what it says of them."""
+    return [found for each in served.backends if _is_embedded(each) for found in _served(each)]
+
+
+def _served(part: PartHealth) -> list[Finding]:
+    if not part.healthy:
+        fix = engine_fix(part.name, part.detail)
+        return [_finding("reached", CheckState.BAD, f"{part.name}: {part.detail}", fix)]
+    windows = [
+        context_finding(model.name, model.context_tokens)
+        for model in part.loaded
+        if model.context_tokens
+    ]
+    detail = f"{part.name} runs inside of llmctl serve"
+    return [_finding("reached", CheckState.OK, detail), *windows]
+
+
+def _is_embedded(part: PartHealth) -> bool:
+    return part.name.partition(":")[0] == "embedded"
+
+
+def _is_inside(part: PartHealth) -> bool:
+    """Tell an engine behind the proxy alone: its own, or one at the end of a tunnel."""
+    host = addresses.host_of(part.name.partition(":")[2])
+    return _is_embedded(part) or host.endswith(".localhost")
 
 
 def embedded_findings(loaded: Loaded) -> list[Finding]:

@@ -13,12 +13,15 @@ from llmctl.config.load import Loaded
 from llmctl.config.schema import CacheConfig
 from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
+from llmctl.core.model import Health
 from llmctl.core.paths import Paths
 from llmctl.core.rental import Phase, ProviderName, Rental
 from llmctl.core.reports_health import CheckState, DoctorReport, Finding, InstanceLink
 from llmctl.ops.doctor import configuration, credentials, engines, gpu, machine, network, redis
 from llmctl.ops.doctor.run import Check, run_checks
+from llmctl.ops.health import ask
 from llmctl.ops.machines import Machine, machine_links
+from llmctl.ops.running import RunningProxy, find_address, find_token
 from llmctl.ssh.dial import in_thread
 from llmctl.state.store import RentalStore
 
@@ -134,16 +137,32 @@ def _parts(patient: Patient, loaded: Loaded, rentals: Sequence[Rental]) -> list[
 
 
 async def _engine_findings(patient: Patient, loaded: Loaded) -> list[Finding]:
-    """Look at the engines, and at the cards here if one of them is on this machine."""
-    seen = await engines.look_at_engines(loaded, patient.environ)
+    """Look at the engines, and at the cards here if one of them is on this machine.
+
+    They are those of the proxy that runs, which may have got others by a flag, else the configured.
+    """
+    served = await in_thread(lambda: _served(patient, loaded), undo=lambda _: None)
+    told = engines.served_findings(served) if served else []
+    used = engines.as_served(loaded, served) if served else loaded
+    seen = await engines.look_at_engines(used, patient.environ)
     config = loaded.config.model
-    findings = engines.embedded_findings(loaded) + engines.engine_findings(seen, config)
+    findings = [*told, *engines.embedded_findings(used), *engines.engine_findings(seen, config)]
     if not any(_is_here(each.name) for each in seen):
         return findings
     model = engines.answering_model(seen, config)
     window = engines.context_tokens(model, config) if model else 0
     cards = await gpu.local_cards(patient.environ)
     return [*findings, *gpu.local_findings(cards, model.name if model else None, window)]
+
+
+def _served(patient: Patient, loaded: Loaded) -> Health | None:
+    """Ask the proxy that runs for its engines; None where none answers. Blocks."""
+    address = find_address(loaded, patient.environ)
+    try:
+        with RunningProxy(address, find_token(address, patient.environ)) as proxy:
+            return ask(proxy).health
+    except LlmctlError:
+        return None
 
 
 def _machine_findings(patient: Patient, machines: Sequence[Machine]) -> list[Finding]:

@@ -282,7 +282,7 @@ class TestHealth:
         assert lines[1].strip() == "fix: llmctl serve"
         assert "connection refused" in lines[0]
         assert [line.split()[1] for line in lines[2:5]] == ["cache", "ledger", "backend"]
-        assert lines[5].strip() == "fix: ollama serve"
+        assert lines[5].strip().startswith("fix: ollama serve  # or: llmctl serve --backend")
         document = json.loads(llmctl("health", "--json").stdout)
         assert (document["status"], document["healthy"]) == ("unreachable", False)
         assert not find_paths(os.environ).state.exists()

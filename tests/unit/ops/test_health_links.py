@@ -1,6 +1,6 @@
 import pytest
 
-from llmctl.core.model import Health, LoadedModel, PartHealth
+from llmctl.core.model import Health, LoadedModel, PartHealth, SemanticHealth
 from llmctl.core.reports_health import CheckState
 from llmctl.core.tunnel import TunnelState, TunnelStatus
 from llmctl.ops.health_links import (
@@ -12,9 +12,12 @@ from llmctl.ops.health_links import (
     links_of,
     on_record,
     proxy_link,
+    semantic_link,
     tunnel_link,
 )
 from tests.unit.ops.machines import a_rental
+
+NO_OLLAMA = "ollama serve  # or: llmctl serve --backend embedded; llmctl up"
 
 
 class TestTheProxy:
@@ -112,7 +115,7 @@ class TestAnEngine:
     @pytest.mark.parametrize(
         ("name", "detail", "fix"),
         [
-            ("ollama:http://127.0.0.1:11434", "connection refused", "ollama serve"),
+            ("ollama:http://127.0.0.1:11434", "connection refused", NO_OLLAMA),
             ("ollama:http://gpu:11434", "refused", "curl -sS http://gpu:11434/api/version"),
             ("openai:http://gpu:8000", "refused", "curl -sS http://gpu:8000/v1/models"),
             (
@@ -189,3 +192,29 @@ def test_a_rental_on_record():
     made = on_record(a_rental())
     assert made.name == "main"
     assert (made.phase, made.deadline) == ("ready", a_rental().deadline)
+
+
+class TestSemantic:
+    def test_a_tier_that_is_well_says_in_which_mode(self):
+        link = semantic_link(SemanticHealth(mode="on", healthy=True, entries=7))
+        assert (link.name, link.state, link.fix) == ("in other words: on", CheckState.OK, "")
+
+    @pytest.mark.parametrize(
+        ("detail", "journal", "fix"),
+        [
+            (
+                "no embedder: pip install 'llmctl[semantic]'",
+                PartHealth(),
+                "pip install 'llmctl[semantic]'",
+            ),
+            (
+                "gone",
+                PartHealth(kind="redis", location="redis://h/0", detail="gone"),
+                "redis-cli -u redis://h/0 ping",
+            ),
+            ("it is slow", PartHealth(), "llmctl cache test"),
+        ],
+    )
+    def test_one_that_is_not_names_its_own_cure(self, detail, journal, fix):
+        link = semantic_link(SemanticHealth(mode="on", detail=detail, journal=journal))
+        assert (link.state, link.trouble, link.fix) == (CheckState.BAD, detail, fix)

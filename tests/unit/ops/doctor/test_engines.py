@@ -5,14 +5,16 @@ from msgspec.structs import replace
 
 from llmctl.config.load import load
 from llmctl.config.schema import ModelConfig
-from llmctl.core.model import EngineFacts, LoadedModel
+from llmctl.core.model import EngineFacts, Health, LoadedModel, PartHealth
 from llmctl.core.reports_health import CheckState
 from llmctl.ops.doctor.engines import (
     SeenEngine,
     answering_model,
+    as_served,
     context_finding,
     embedded_findings,
     engine_findings,
+    served_findings,
     version_finding,
 )
 from llmctl.protocol.engine import EngineModel
@@ -49,7 +51,8 @@ def test_well():
 def test_out_of_reach():
     dead = SeenEngine(name=HERE, kind="ollama", failure="connection refused")
     (found,) = engine_findings([dead], ModelConfig())
-    assert (found.state, found.fix) == (CheckState.BAD, "ollama serve")
+    assert found.state is CheckState.BAD
+    assert found.fix.startswith("ollama serve  # or: llmctl serve --backend embedded")
 
 
 class TestVersions:
@@ -144,3 +147,26 @@ class TestTheEmbeddedOne:
 
     def test_where_it_is_not(self, tmp_path):
         assert self.of(tmp_path, "ollama") == []
+
+
+def test_of_a_running_proxy_its_own_engine_is_told_and_the_others_are_asked():
+    inside = PartHealth(
+        name="embedded:smollm",
+        kind="openai",
+        healthy=True,
+        loaded=[LoadedModel(name="smollm", context_tokens=8192)],
+    )
+    rented = PartHealth(name="ollama:http://main.localhost:11434", healthy=True)
+    flagged = PartHealth(name="ollama:http://127.0.0.1:9", healthy=True)
+    served = Health(status="ok", backends=[inside, rented, flagged])
+    reached, window = served_findings(served)
+    assert (reached.state, window.state) == (CheckState.OK, CheckState.BAD)
+    assert "8,192 tokens" in window.detail
+    used = as_served(load(flags={}, environ={}), served)
+    assert [each.url for each in used.config.backend] == ["ollama:http://127.0.0.1:9"]
+
+
+def test_a_broken_engine_of_the_proxy_says_how_to_begin_anew():
+    broken = PartHealth(name="embedded:smollm", detail="it crashed")
+    (found,) = served_findings(Health(status="down", backends=[broken]))
+    assert (found.state, found.fix) == (CheckState.BAD, "llmctl serve --backend embedded")
