@@ -106,7 +106,15 @@ def read_moment(text: str, *, now: float, zone: Zone) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return now - seconds(text)
+        moment = None
+    if moment is None:
+        try:
+            return now - seconds(text)
+        except ValueError:
+            raise ValueError(
+                'expected a time ago such as "7d" or "24h", a date such as "2026-11-01", '
+                '"today" or "month"'
+            ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 

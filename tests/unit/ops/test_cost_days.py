@@ -146,5 +146,5 @@ def test_moments_are_read_as_people_write_them(text, moment):
 
 
 def test_what_is_no_moment_is_refused():
-    with pytest.raises(ValueError, match="expected a duration"):
+    with pytest.raises(ValueError, match="expected a time ago"):
         read_moment("yesterday", now=0.0, zone=UTC)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from llmctl.core.usage import CacheOutcome
 from llmctl.ledger.schema import latency_step
-from llmctl.proxy.activity import FAILURES, STEP_S, STEPS, Activity, percentiles
+from llmctl.ledger.totals import percentiles
+from llmctl.proxy.activity import FAILURES, STEP_S, STEPS, Activity
 from llmctl.proxy.messages import Record
 from tests.clocks import ManualClock
 from tests.unit.proxy.scraped import usage
