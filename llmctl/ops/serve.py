@@ -54,7 +54,7 @@ async def serve(
             log.warning("stopping: %d answers in progress", pipeline.running)
         await _unless(stop.now, app.drain(), within_s=config.drain_s)
         if pipeline.running:
-            log.warning("ending what is still being answered: %d", pipeline.running)
+            log.warning("ending %d answers that are still in progress", pipeline.running)
     finally:
         server.close()
         await pipeline.close(overloaded("llmctl is shutting down", retry_after_s=5))
