@@ -98,7 +98,12 @@ def _is_said(words: list[Raw], at: int) -> bool:
 def _alternatives_sorted(words: list[Raw]) -> list[Raw]:
     for at in range(1, len(words) - 1):
         before, after = words[at - 1], words[at + 1]
-        if words[at].text != "or" or before.kind != after.kind or after.text > before.text:
+        adverbs = (
+            words[at].text == "and" and before.text.endswith("ly") and after.text.endswith("ly")
+        )
+        if not (words[at].text == "or" or adverbs) or before.kind != after.kind:
+            continue
+        if after.text > before.text:
             continue
         if not _is_small(before) and not _is_small(after):
             words[at - 1], words[at + 1] = after, before

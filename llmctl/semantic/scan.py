@@ -23,7 +23,8 @@ PIECE = re.compile(
         |[\w.-]{1,64}(?:/[\w.-]+){2,}/?
         |[\w-]{1,64}/[\w-]+\.[A-Za-z]\w*)
     | (?P<flag>(?<![\w-])--?[A-Za-z][\w-]*)
-    | (?P<prefixed>(?<![\w-])(?:re|e|non|un|pre|co|sub)-[^\W\d_]{3,}(?![\w-]))
+    | (?P<prefixed>(?<![\w-])(?:re|e|non|un|pre|co|sub|multi|anti|auto|micro|semi)-
+        [^\W\d_]{3,}(?![\w-]))
     | (?P<amount>(?<!\w)[-\u2212+]?[$€£¥]?\d+(?:[.,:/-]\d+)*(?:st|nd|rd|th|\ ?%)?(?![^\W_]))
     | (?P<name>\.?[^\W\d_][^\W_]*(?:(?:\.|::)[^\W\d]\w*)+|\w*_\w+|(?<![\w.])\.[A-Za-z]\w+)
     | (?P<sharp>\b[A-Za-z](?:\+\+|\#)(?!\w))

@@ -130,7 +130,9 @@ class TestEnv:
 class TestStats:
     def test_a_time_that_is_none(self, capsys):
         assert run(["stats", "--since", "yesterday"]) == ExitCode.USAGE
-        assert "--since cannot be 'yesterday': expected a time ago such as" in capsys.readouterr().err
+        assert (
+            "--since cannot be 'yesterday': expected a time ago such as" in capsys.readouterr().err
+        )
 
 
 class TestCompletion:
