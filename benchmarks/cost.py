@@ -20,7 +20,7 @@ from benchmarks.ledger import SECONDS_PER_ROW, START, count, fill, timed
 from llmctl.config.schema import Config
 from llmctl.core.money import micro_usd
 from llmctl.core.rental import Phase, ProviderName, UpSpec
-from llmctl.ledger.queries import open_read_only
+from llmctl.ledger.reading import open_read_only
 from llmctl.ops.cost import CostWish, Records, collect
 from llmctl.state.store import RentalStore
 

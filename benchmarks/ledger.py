@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmctl.core.clock import SystemClock
 from llmctl.core.usage import CacheOutcome, Usage
-from llmctl.ledger.queries import open_read_only, series, summary
+from llmctl.ledger.queries import series, summary
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.writer import LedgerWriter
 
 START = 1_800_000_000.0
@@ -54,11 +55,12 @@ def main() -> None:
             ):
                 taken = timed(lambda since=since: summary(connection, since))
                 show(f"summary of {name}", taken * 1e3, "ms", LIMIT_MS)
-            for by, since in (("day", None), ("month", None), ("hour", end - 2 * 86_400)):
+            spans = (("day", None), ("month", None), ("hour", None), ("hour", end - 2 * 86_400))
+            for by, since in spans:
                 taken = timed(lambda since=since, by=by: series(connection, since, by=by))
                 part = "all" if since is None else "two days"
                 show(f"{part} by {by}", taken * 1e3, "ms", LIMIT_MS)
-        for words in ("stats", "stats --by day", "stats --by tenant --csv"):
+        for words in ("stats", "stats --by hour --since all", "stats --by tenant --csv"):
             taken = timed(lambda words=words: command(path, words.split()))
             show(f"llmctl {words}", taken * 1e3, "ms", LIMIT_MS)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from llmctl.backend.tunnelled import tunnel_url
 from llmctl.config.keys import VARIABLES, find_key
 from llmctl.config.load import Loaded
 from llmctl.config.schema import BackendConfig
@@ -123,6 +122,8 @@ class Renting:
         rentals = [self._ready(name) for name in names] if names else self._all_ready()
         if not rentals:
             return self.loaded, {}
+        from llmctl.backend.tunnelled import tunnel_url  # aiohttp: 0.1 s for those who serve
+
         tunnels: dict[str, Tunnel] = {}
         backends: list[BackendConfig] = []
         for rental in rentals:

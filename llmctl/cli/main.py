@@ -27,6 +27,8 @@ def run(arguments: list[str]) -> int:
     from llmctl.cli.commands.completion import COMPLETE
 
     as_json = _wants_json(arguments)
+    # the command line of httpx's own brings in click, rich and pygments: 45 ms at each import of it
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     if COMPLETE in os.environ:
         _complete()
     try:

@@ -4,15 +4,12 @@ Nothing here comes from ``config.toml``. Files are created with their final mode
 link, so that of two processes that start at once one wins and the other reads what it wrote.
 """
 
-import hmac
 import json
 import logging
 import os
-import secrets
 import shlex
 import stat
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 from llmctl.core.errors import AuthError
@@ -57,7 +54,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        from hmac import compare_digest  # with hashlib 3 ms, which reading commands do not pay
+
+        return compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -127,7 +126,7 @@ class TokenStore:
 
     def keep(self, digests: Mapping[str, str]) -> None:
         """Put these digests in the place of what the file has; raises ``OSError``."""
-        fresh = self._digests_file.with_name(f".tokens.{secrets.token_hex(4)}")
+        fresh = self._digests_file.with_name(f".tokens.{os.urandom(4).hex()}")
         _create(fresh, json.dumps(digests, indent=2).encode() + b"\n")
         fresh.replace(self._digests_file)
 
@@ -213,7 +212,7 @@ def drop_cache_seal_key(directory: Path) -> None:
 
 
 def _load_or_make_key(path: Path) -> bytes:
-    key = secrets.token_bytes(_KEY_BYTES)
+    key = os.urandom(_KEY_BYTES)
     try:
         if not path.exists() and _create(path, key):
             return key
@@ -231,11 +230,15 @@ def _load_or_make_key(path: Path) -> bytes:
 
 def new_token() -> Secret:
     """Return a token of 256 random bits."""
-    return Secret(TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES))
+    from secrets import token_urlsafe
+
+    return Secret(TOKEN_PREFIX + token_urlsafe(_KEY_BYTES))
 
 
 def token_digest(token: Secret) -> str:
     """Return what the server keeps of a token."""
+    from hashlib import sha256
+
     return sha256(token.reveal().encode()).hexdigest()
 
 
@@ -252,7 +255,7 @@ def _is_entry(entry: tuple[str, object]) -> bool:
 def _create(path: Path, content: bytes) -> bool:
     """Write a new file of mode 0600 as a whole; False where it exists already."""
     make_private(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -58,7 +58,7 @@ def open_database(
         _enter_wal(connection, patience_s)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA journal_size_limit={16 * 1024 * 1024}")
-        _migrate(connection, migrations)
+        migrate(connection, migrations)
         _set_busy_timeout(connection, busy_timeout_s)
     except BaseException:
         connection.close()
@@ -83,6 +83,34 @@ def connect(path: Path, *, busy_timeout_s: float, read_only: bool = False) -> sq
         connection.close()
         raise
     return connection
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Lead an open file from the version it has to the last; raises sqlite3.Error.
+
+    All of it or nothing, also where several processes do it at once.
+    """
+    version, known = _version(connection), len(migrations)
+    if version == known:
+        return
+    if version > known:
+        raise sqlite3.DatabaseError(
+            f"a newer llmctl wrote it (schema {version}, this one knows {known})"
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # read again under the lock: another process may have been faster
+        version = _version(connection)
+        for number, migration in enumerate(migrations[version:], version + 1):
+            for statement in migration:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        # a full disk has already rolled it back
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def identity(path: Path) -> FileId | None:
@@ -216,30 +244,6 @@ def _enter_wal(connection: sqlite3.Connection, patience_s: float) -> None:
             time.sleep(WAL_PAUSE_S)
     if mode != "wal":
         raise sqlite3.OperationalError("its file system cannot hold a write-ahead log")
-
-
-def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    version, known = _version(connection), len(migrations)
-    if version == known:
-        return
-    if version > known:
-        raise sqlite3.DatabaseError(
-            f"a newer llmctl wrote it (schema {version}, this one knows {known})"
-        )
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # read again under the lock: another process may have been faster
-        version = _version(connection)
-        for number, migration in enumerate(migrations[version:], version + 1):
-            for statement in migration:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={number}")
-        connection.execute("COMMIT")
-    except BaseException:
-        # a full disk has already rolled it back
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _version(connection: sqlite3.Connection) -> int:

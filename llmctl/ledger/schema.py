@@ -9,6 +9,10 @@ from math import exp, log
 
 from llmctl.core.sqlitefile import Migration
 
+_FIRST_ALIKE = """(SELECT min(kind) FROM kinds AS alike WHERE alike.cache = kinds.cache
+    AND alike.status = kinds.status AND alike.error = kinds.error)"""
+_OUTCOME = "(SELECT outcome FROM kinds WHERE kinds.kind = requests.kind)"
+
 MIGRATIONS: tuple[Migration, ...] = (
     (
         """CREATE TABLE kinds (
@@ -57,13 +61,29 @@ MIGRATIONS: tuple[Migration, ...] = (
         """CREATE INDEX requests_at ON requests (at, kind, first_token_step, prompt_tokens,
             completion_tokens, cached_prompt_tokens, generation_ms)""",
     ),
+    (
+        "DROP INDEX requests_kind",
+        "DROP INDEX requests_at",
+        # the first of the kinds that end alike: tenants and models multiply kinds, not outcomes
+        "ALTER TABLE kinds ADD COLUMN outcome INTEGER",
+        "CREATE INDEX kinds_outcome ON kinds (cache, status, error)",
+        f"UPDATE kinds SET outcome = {_FIRST_ALIKE}",  # noqa: S608  our own text, as below
+        f"""CREATE TRIGGER kinds_outcome AFTER INSERT ON kinds BEGIN
+            UPDATE kinds SET outcome = {_FIRST_ALIKE} WHERE kind = NEW.kind;
+        END""",  # noqa: S608
+        "ALTER TABLE requests ADD COLUMN outcome INTEGER",
+        f"UPDATE requests SET outcome = {_OUTCOME}",  # noqa: S608
+        # an older llmctl that has the file open goes on without knowing the column
+        f"""CREATE TRIGGER requests_outcome AFTER INSERT ON requests WHEN NEW.outcome IS NULL BEGIN
+            UPDATE requests SET outcome = {_OUTCOME} WHERE id = NEW.id;
+        END""",  # noqa: S608
+        # a time of one kind, or of what ended alike, lies side by side: nothing has to be sorted
+        """CREATE INDEX requests_kind ON requests (kind, at, first_token_step, prompt_tokens,
+            completion_tokens, cached_prompt_tokens, generation_ms, total_ms)""",
+        """CREATE INDEX requests_outcome ON requests (outcome, at, first_token_step, prompt_tokens,
+            completion_tokens, cached_prompt_tokens, generation_ms)""",
+    ),
 )
-
-GENERATION_MS = {
-    1: "CAST(total_ms - first_token_ms AS INTEGER)",
-    2: "generation_ms",
-}
-"""From the first token to the end, in the terms of each version that can be read."""
 
 STEPS_PER_E = 50
 """Latencies are counted in steps of 2 %, equal on a logarithmic scale."""

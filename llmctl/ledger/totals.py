@@ -1,12 +1,13 @@
 """Sums over requests and what follows from them: ratios, speeds, percentiles. Reads nothing."""
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from llmctl.core.usage import ANSWERED, CacheOutcome
@@ -67,8 +68,12 @@ class Outcome(NamedTuple):
         return self.error or f"status {self.status}"
 
 
-Row = tuple[int | None, int, int, int, int, int | None]
-"""First-token step, requests, prompt, completion and cached prompt tokens, generation ms."""
+COLUMNS = """count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_prompt_tokens),
+    sum(completion_tokens - (completion_tokens > 0)) FILTER (WHERE generation_ms IS NOT NULL),
+    sum(generation_ms), group_concat(first_token_step)"""
+Row = tuple[int, int, int, int, int | None, int | None, str | None]
+"""Those columns: requests, prompt, completion and cached prompt tokens, tokens after the first
+and the time they took, first-token steps with commas between them."""
 
 SHORTEST_MS = 100
 """Writing time below which a speed would be made of rounding: times are kept in milliseconds."""
@@ -85,7 +90,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.cache: Counter[str] = Counter()
-        self.steps: dict[int, int] = defaultdict(int)
+        self.steps: Counter[int] = Counter()
         self.prompt = self.completion = self.cached = 0
         self.written = self.writing_ms = 0
         """Tokens after the first of answers that engines made, and the time those took."""
@@ -97,19 +102,20 @@ class Tally:
         return self.cache.total()
 
     def add(self, outcome: Outcome, row: Row) -> None:
-        """Take requests that ended alike and took alike to their first token."""
-        step, requests, prompt, completion, cached, generation_ms = row
+        """Take requests that ended alike."""
+        requests, prompt, completion, cached, written, writing_ms, steps = row
         self.cache[outcome.cache] += requests
         self.prompt += prompt
         self.completion += completion
         self.cached += cached
         if outcome.failed:
             self.errors[outcome.trouble] += requests
-        elif generation_ms is not None and outcome.cache in _ENGINE:
-            self.written += max(0, completion - requests)  # the clock starts with the first
-            self.writing_ms += generation_ms
-        if step is not None:
-            self.steps[step] += requests
+        elif outcome.cache in _ENGINE:
+            self.written += written or 0  # the clock starts with the first token
+            self.writing_ms += writing_ms or 0
+        if steps:
+            # the quickest way from SQLite to integers: a row for each step takes ten times as long
+            self.steps.update(msgspec.json.decode(f"[{steps}]", type=list[int]))
 
     def merge(self, other: "Tally") -> None:
         """Take everything another has."""
@@ -120,9 +126,7 @@ class Tally:
         self.cached += other.cached
         self.written += other.written
         self.writing_ms += other.writing_ms
-        steps = self.steps
-        for step, requests in other.steps.items():
-            steps[step] += requests
+        self.steps.update(other.steps)
 
     def totals(self) -> Totals:
         """Return the sums so far."""
@@ -138,7 +142,7 @@ class Tally:
             completion_tokens=self.completion,
             cached_prompt_tokens=self.cached,
             tokens_per_s=_speed(self.written, self.writing_ms),
-            first_token_ms=_percentiles(self.steps),
+            first_token_ms=_latencies(self.steps),
         )
 
 
@@ -151,15 +155,20 @@ def _speed(tokens: int, ms: int) -> float | None:
     return round(tokens / ms * 1000, 3) if tokens and ms >= SHORTEST_MS else None
 
 
-def _percentiles(steps: Mapping[int, int]) -> Percentiles | None:
-    """Return nearest-rank percentiles of a histogram."""
-    if not steps:
+def percentiles(counts: Mapping[int, int], *shares: float) -> list[int | None]:
+    """Return for each share the key that so much of the counts does not exceed (nearest rank)."""
+    ordered = sorted(counts)
+    reached = list(accumulate(counts[key] for key in ordered))
+    if not reached:
+        return [None for _ in shares]
+    return [ordered[bisect_left(reached, ceil(share * reached[-1]))] for share in shares]
+
+
+def _latencies(steps: Mapping[int, int]) -> Percentiles | None:
+    p50, p95, p99 = (
+        None if step is None else round(step_ms(step), 3)
+        for step in percentiles(steps, 0.50, 0.95, 0.99)
+    )
+    if p50 is None or p95 is None or p99 is None:
         return None
-    ordered = sorted(steps)
-    reached = list(accumulate(steps[step] for step in ordered))
-
-    def at(share: float) -> float:
-        position = bisect_left(reached, ceil(share * reached[-1]))
-        return round(step_ms(ordered[position]), 3)
-
-    return Percentiles(p50=at(0.50), p95=at(0.95), p99=at(0.99))
+    return Percentiles(p50=p50, p95=p95, p99=p99)

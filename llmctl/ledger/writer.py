@@ -30,15 +30,17 @@ UNFIT = (sqlite3.IntegrityError, OverflowError, ValueError)
 """What SQLite says of one row, and not of the file: not a number, or more than 64 bits."""
 
 Kind = tuple[str, str, str, str, bool, str, int, str]
+Numbers = tuple[int, int]
+"""Of a kind, and of how it ended."""
 
-FIND_KIND = """SELECT kind FROM kinds WHERE tenant=? AND model_asked=? AND model_used=?
+FIND_KIND = """SELECT kind, outcome FROM kinds WHERE tenant=? AND model_asked=? AND model_used=?
     AND backend=? AND stream=? AND cache=? AND status=? AND error=?"""
 ADD_KIND = """INSERT INTO kinds
     (tenant, model_asked, model_used, backend, stream, cache, status, error)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-ADD_REQUEST = """INSERT INTO requests (at, kind, prompt_tokens, completion_tokens,
+ADD_REQUEST = """INSERT INTO requests (at, kind, outcome, prompt_tokens, completion_tokens,
     cached_prompt_tokens, first_token_ms, first_token_step, total_ms, request_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class LedgerStatus(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ class LedgerWriter:
         self._clock = clock
         self._db: sqlite3.Connection | None = None
         self._file = identity(path)
-        self._kinds: dict[Kind, int] = {}
+        self._kinds: dict[Kind, Numbers] = {}
         self._trouble = Trouble(log, f"ledger {path}", clock=clock)
         self._moved = ""
         self._written = 0
@@ -161,7 +163,7 @@ class LedgerWriter:
         first_token_ms = usage.first_token_ms
         return (
             usage.at,
-            self._kind(db, usage),
+            *self._numbers(db, usage),
             usage.prompt_tokens,
             usage.completion_tokens,
             usage.cached_prompt_tokens,
@@ -171,7 +173,7 @@ class LedgerWriter:
             usage.request_id,
         )
 
-    def _kind(self, db: sqlite3.Connection, usage: Usage) -> int:
+    def _numbers(self, db: sqlite3.Connection, usage: Usage) -> Numbers:
         kind: Kind = (
             usage.tenant,
             usage.model_asked,
@@ -182,12 +184,12 @@ class LedgerWriter:
             usage.status,
             usage.error,
         )
-        number = self._kinds.get(kind)
-        if number is None:
+        numbers = self._kinds.get(kind)
+        if numbers is None:
             if len(self._kinds) >= KINDS_KEPT:
                 self._kinds.clear()
-            number = self._kinds[kind] = _find_or_add(db, [_cut(value) for value in kind])
-        return number
+            numbers = self._kinds[kind] = _find_or_add(db, [_cut(value) for value in kind])
+        return numbers
 
     def _opened(self) -> bool:
         if self._db is not None:
@@ -224,9 +226,13 @@ class LedgerWriter:
             log.warning("%s", self._moved)
 
 
-def _find_or_add(db: sqlite3.Connection, kind: list[str | int]) -> int:
-    row = db.execute(FIND_KIND, kind).fetchone()
-    return int(row[0]) if row else int(db.execute(ADD_KIND, kind).lastrowid or 0)
+def _find_or_add(db: sqlite3.Connection, kind: list[str | int]) -> Numbers:
+    numbers: Numbers | None = db.execute(FIND_KIND, kind).fetchone()
+    if numbers is None:
+        db.execute(ADD_KIND, kind)
+        numbers = db.execute(FIND_KIND, kind).fetchone()  # a trigger has said how it ended
+        assert numbers is not None
+    return numbers
 
 
 def _cut(value: str | int) -> str | int:

@@ -13,8 +13,8 @@ from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.money import MicroUsd
 from llmctl.core.rental import LABEL_PREFIX, ProviderName
 from llmctl.core.reports_cost import CostReport, GroupBy, Money
-from llmctl.ledger import queries
 from llmctl.ledger.costs import Sum, first_request, sums
+from llmctl.ledger.reading import open_read_only
 from llmctl.ops import cost_meter, cost_use
 from llmctl.ops.budget import spend_of
 from llmctl.ops.cost_days import Zone, days, find_zone, offsets
@@ -106,7 +106,7 @@ class _Ledger:
 
     def _first(self) -> float | None:
         try:
-            with closing(queries.open_read_only(self._path)) as connection:
+            with closing(open_read_only(self._path)) as connection:
                 return first_request(connection)
         except NotFound:
             return None
@@ -116,7 +116,7 @@ class _Ledger:
             return []
         begins = None if since <= self.first else since
         shifts = offsets(max(since, self.first), self._until, self._zone)
-        with closing(queries.open_read_only(self._path)) as connection:
+        with closing(open_read_only(self._path)) as connection:
             return sums(connection, begins, self._until, offsets=shifts)
 
 

@@ -7,7 +7,6 @@ change, and none is ever missing or counted twice.
 import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
@@ -39,12 +38,14 @@ def find_zone(name: str) -> Zone:
         return None
     if name.upper() == "UTC":
         return UTC
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # 3 ms, for those who name a place
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(
-            f"budget.timezone cannot be {name!r}: there is no such time zone on this machine",
-            hint='a name such as "Europe/Berlin", "UTC" or "local"',
+            f"the time zone cannot be {name!r}: there is no such time zone on this machine",
+            hint='--timezone or budget.timezone take "UTC", "local" or a name as "Europe/Berlin"',
         ) from None
 
 

@@ -13,6 +13,7 @@ from llmctl.core.errors import ConfigError, NotFound
 from llmctl.ledger import queries
 from llmctl.ledger.periods import By
 from llmctl.ledger.queries import LedgerSeries, LedgerSummary
+from llmctl.ledger.reading import open_read_only
 from llmctl.ops.running import NoAnswer, RunningProxy
 
 
@@ -49,7 +50,7 @@ def collect(
     ``AuthError`` for a refused token, ``ConfigError`` for days of a zone the proxy does not know.
     """
     if ledger.exists() and not elsewhere:
-        with closing(queries.open_read_only(ledger)) as connection:
+        with closing(open_read_only(ledger)) as connection:
             return Report(answer=_read(connection, query), source=str(ledger))
     if query.zone is not UTC:
         raise ConfigError(

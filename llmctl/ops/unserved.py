@@ -116,7 +116,7 @@ async def _probed(store: "Store") -> PartHealth:
 
 
 def _ledger_health(loaded: Loaded, paths: Paths) -> PartHealth | None:
-    from llmctl.ledger.queries import open_read_only
+    from llmctl.ledger.reading import open_read_only
 
     if not loaded.config.ledger.enabled:
         return None

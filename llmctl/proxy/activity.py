@@ -3,11 +3,8 @@
 Requests only add to integers here; what follows from them is worked out when somebody looks.
 """
 
-from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from itertools import accumulate
-from math import ceil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -126,15 +123,6 @@ class Activity:
         if step.number < number:
             step.begin(number)
         return step
-
-
-def percentiles(counts: Mapping[int, int], *shares: float) -> list[int | None]:
-    """Return for each share the key that so much of the counts does not exceed (nearest rank)."""
-    ordered = sorted(counts)
-    reached = list(accumulate(counts[key] for key in ordered))
-    if not reached:
-        return [None for _ in shares]
-    return [ordered[bisect_left(reached, ceil(share * reached[-1]))] for share in shares]
 
 
 def _failure(usage: Usage, reason: str) -> Failure:

@@ -17,6 +17,7 @@ from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
 from llmctl.ledger import queries
 from llmctl.ledger.periods import PERIODS, By
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.protocol import ids
 from llmctl.protocol.errors import ApiError
@@ -249,7 +250,7 @@ class App:
     def _sums(
         self, since: float | None, until: float | None, by: By | None
     ) -> queries.LedgerSummary | queries.LedgerSeries:
-        with contextlib.closing(queries.open_read_only(self._parts.ledger_path)) as connection:
+        with contextlib.closing(open_read_only(self._parts.ledger_path)) as connection:
             if by is None:
                 return queries.summary(connection, since, until)
             return queries.series(connection, since, until, by=by)

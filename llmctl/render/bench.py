@@ -10,6 +10,7 @@ from llmctl.core.money import MicroUsd, decimal_text
 from llmctl.core.reports_bench import Bench, BenchMoney, Figures, Prefill
 from llmctl.render.amounts import duration, per_hour, usd
 from llmctl.render.tables import Cell, narrowed, table
+from llmctl.render.wrapping import folded, wrapped
 
 _HEADER = (
     "when",
@@ -23,16 +24,16 @@ _HEADER = (
     "$/M",
     "change",
 )
-_SPARE = ("gpu", "at once", "first ms", "read/s", "change")
+_SPARE = ("gpu", "at once", "first ms", "read/s", "change", "when", "model")
 _RIGHT = ("$/M", "change")
 
 
-def bench_text(bench: Bench, earlier: Bench | None) -> str:
+def bench_text(bench: Bench, earlier: Bench | None, *, width: int | None = None) -> str:
     """Return the report of one run; ``earlier`` is the last of the same model and machine."""
-    parts = [f"{_subject(bench)}\n\n", _speeds(bench, earlier)]
+    parts = [f"{wrapped(_subject(bench), width)}\n\n", _speeds(bench, earlier, width)]
     if bench.figures.levels:
         parts += ["\n", _levels(bench)]
-    parts += ["\n", _money(bench)]
+    parts += ["\n", _money(bench, width)]
     if bench.stopped:
         parts.append(f"\nnot everything was measured: {bench.stopped}\n")
     return "".join(parts)
@@ -67,7 +68,7 @@ def _subject(bench: Bench) -> str:
     return f"{bench.model}{context} on {bench.name}" + (f" ({known})" if known else "")
 
 
-def _speeds(bench: Bench, earlier: Bench | None) -> str:
+def _speeds(bench: Bench, earlier: Bench | None, width: int | None) -> str:
     figures = bench.figures
     then = earlier.figures if earlier else Figures()
     rows: list[list[Cell]] = []
@@ -83,7 +84,7 @@ def _speeds(bench: Bench, earlier: Bench | None) -> str:
         )
         if now is not None
     ]
-    return table(rows) if rows else "nothing was measured\n"
+    return folded(rows, width) if rows else "nothing was measured\n"
 
 
 def _reading(now: Prefill, before: Prefill | None) -> str:
@@ -105,11 +106,12 @@ def _levels(bench: Bench) -> str:
     return table(rows, header=("at once", "tokens/s", "each", "first ms"))
 
 
-def _money(bench: Bench) -> str:
+def _money(bench: Bench, width: int | None) -> str:
     money = bench.money
     if money is None:
         if bench.usd_per_hour is None:
-            return "no price is known: --usd-per-hour 0.40 works out what tokens cost\n"
+            text = "no price is known: --usd-per-hour 0.40 works out what tokens cost"
+            return wrapped(text, width) + "\n"
         return "too little was measured to work out what tokens cost\n"
     mix = money.mix
     rows: list[list[Cell]] = [
@@ -121,9 +123,9 @@ def _money(bench: Bench) -> str:
         rows.append(["this run", usd(bench.spent_usd), f"in {duration(bench.seconds)}"])
     note = (
         f"for requests of {mix.prompt:,} prompt tokens ({mix.fresh:,} new) and {mix.answer:,} of "
-        f"answer, {money.concurrency} at once\n"
+        f"answer, {money.concurrency} at once"
     )
-    return table(rows) + note
+    return f"{folded(rows, width)}{wrapped(note, width)}\n"
 
 
 def _compared(money: BenchMoney) -> str:

@@ -5,14 +5,12 @@ never cut: they are there to be copied.
 """
 
 import shutil
-import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 from llmctl.core.reports_health import CheckState
+from llmctl.render.wrapping import wrapped
 
-LEAST_WIDTH = 24
-"""Words get at least so many columns, however narrow the terminal."""
 _COLOURS = {
     CheckState.OK: "\033[32m",
     CheckState.NOTE: "\033[33m",
@@ -20,7 +18,6 @@ _COLOURS = {
     CheckState.BAD: "\033[1;31m",
 }
 _PLAIN = "\033[0m"
-_NO_BREAK = "\u00a0"
 
 
 class Row(NamedTuple):
@@ -73,11 +70,7 @@ def _with_detail(head: str, detail: str, before: int, indent: int, width: int | 
     """Put the words behind their head where they fit, else below it."""
     if width is None or before + len(head) + 2 + len(detail) <= width:
         return f"{head}  {detail}"
-    room = max(width - indent, LEAST_WIDTH)
-    kept = detail.replace(" %", f"{_NO_BREAK}%")
-    wrapped = textwrap.wrap(kept, room, break_long_words=False, break_on_hyphens=False)
-    lines = [" " * indent + line.replace(_NO_BREAK, " ") for line in wrapped]
-    return "\n".join([head.rstrip(), *lines])
+    return f"{head.rstrip()}\n{wrapped(' ' * indent + detail, width, indent=indent)}"
 
 
 def _painted(word: str, state: CheckState, *, colour: bool) -> str:

@@ -10,6 +10,7 @@ from llmctl.render.amounts import duration, per_hour
 from llmctl.render.amounts import usd as amount
 from llmctl.render.bars import bars
 from llmctl.render.tables import Cell, table
+from llmctl.render.wrapping import wrapped
 
 NARROW = 96
 """Below this many columns the table of rows has only the columns that matter most."""
@@ -37,7 +38,7 @@ def cost_text(
         parts.append(_section(title, [row for row in rows if row[1]], width))
     if report.rows:
         parts.append(_rows(report, width=width, blocks=blocks))
-    notes = [_wrapped(f"note: {each}", width) for each in report.notes]
+    notes = [wrapped(f"note: {each}", width) + "\n" for each in report.notes]
     return "\n".join([*parts, *(["".join(notes)] if notes else [])])
 
 
@@ -52,20 +53,8 @@ def _section(title: str, rows: list[Line], width: int) -> str:
     lines = [f"{title}\n"]
     for name, value, more in rows:
         start = f"  {name:<{names}}  {value:>{values}}"
-        lines.append(_wrapped(f"{start}  {more}".rstrip(), width, indent=indent + 2))
+        lines.append(wrapped(f"{start}  {more}".rstrip(), width, indent=indent + 2) + "\n")
     return "".join(lines)
-
-
-def _wrapped(text: str, width: int, *, indent: int = 2) -> str:
-    """Break a long line at blanks; what cannot be broken stays whole."""
-    if len(text) <= width:
-        return text + "\n"
-    cut = text.rfind(" ", indent + 1, width + 1)
-    if cut <= indent:
-        return text + "\n"
-    return (
-        text[:cut].rstrip() + "\n" + _wrapped(" " * indent + text[cut + 1 :], width, indent=indent)
-    )
 
 
 def _spent(money: Money | None) -> Iterator[Line]:

@@ -154,5 +154,5 @@ def _instance_facts(link: InstanceLink) -> list[str]:
 def _completion_facts(link: CompletionLink) -> list[str]:
     if not link.completion_tokens:
         return []
-    rate = "" if link.tokens_per_s is None else f"{link.tokens_per_s:.1f} tokens/s"
+    rate = "" if link.tokens_per_s is None else f"{link.tokens_per_s:,.1f} tokens/s"
     return ["until the first token", f"then {link.completion_tokens} tokens", rate]

@@ -85,9 +85,11 @@ def _head(report: LiveReport, look: Look) -> str:
     else:
         health = report.proxy.health
         text = f"llmctl {health.version} at {report.url}: {health.status}"
-        text += f", up {duration(health.uptime_s)}"
+        since = f", up {duration(health.uptime_s)}"
+        if len(text + since) < look.width - len(at):
+            text += since
     room = look.width - len(at) - 1
-    return f"{_painted(text[:room].ljust(room), _BOLD, look)} {at}\n"
+    return f"{_painted(_cut(text, room, look).ljust(room), _BOLD, look)} {at}\n"
 
 
 def _figures(state: ProxyState, look: Look) -> str:
@@ -174,12 +176,21 @@ def _failures(failures: Sequence[Trouble], look: Look) -> str:
     for each in failures:
         at = _clock(each.at)
         said = " ".join(each.message.split())
-        lines.append(f"{at}  {each.status} {each.type}  {each.model or '-'}: {said}"[: look.width])
+        line = f"{at}  {each.status} {each.type}  {each.model or '-'}: {said}"
+        lines.append(_cut(line, look.width, look))
     return "\n".join(lines) + "\n"
 
 
 def _cropped(text: str, look: Look) -> str:
-    return "".join(f"{line[: look.width]}\n" for line in text.splitlines())
+    return "".join(f"{_cut(line, look.width, look)}\n" for line in text.splitlines())
+
+
+def _cut(text: str, width: int, look: Look) -> str:
+    """Shorten a line so that it is seen to go on."""
+    if len(text) <= width:
+        return text
+    more = "…" if look.blocks else "..."
+    return text[: max(width - len(more), 0)] + more[:width]
 
 
 def _clock(at: float) -> str:

@@ -9,6 +9,7 @@ from llmctl.core.rental import Fit, Offer, Rental, SshAddress, UpPlan
 from llmctl.render.amounts import clock, duration, per_hour, size, usd
 from llmctl.render.json import document
 from llmctl.render.tables import Cell, table
+from llmctl.render.wrapping import folded, wrapped
 
 _HEADER = ("provider", "gpu", "price", "reliable", "down", "region", "left", "offer")
 
@@ -76,7 +77,7 @@ def rentals_text(rentals: list[Rental]) -> str:
     return table(rows).rstrip()
 
 
-def plan_text(plan: UpPlan) -> str:
+def plan_text(plan: UpPlan, *, width: int | None = None) -> str:
     """Return what ``up`` is about to do, with its price, before anything is spent."""
     if plan.resumes is not None:
         begin = (
@@ -85,11 +86,12 @@ def plan_text(plan: UpPlan) -> str:
     else:
         begin = ""
     rows = [*_machine(plan), *_engine(plan.fit), *_money(plan)]
-    lines = begin + table(rows)
+    lines = begin + folded(rows, width)
     reasons = [plan.why] if plan.why else []
     reasons += plan.fit.reasons if plan.fit else ()
-    lines += "".join(f"  {reason}\n" for reason in reasons)
-    return lines + "".join(f"warning: {warning}\n" for warning in plan.warnings)
+    said = [f"  {reason}" for reason in reasons]
+    said += [f"warning: {warning}" for warning in plan.warnings]
+    return lines + "".join(f"{wrapped(each, width)}\n" for each in said)
 
 
 def plan_document(plan: UpPlan) -> str:

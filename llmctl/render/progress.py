@@ -1,15 +1,16 @@
 """Progress of long commands: one live line in a terminal, one plain line per change elsewhere."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Self, TextIO
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING, Self, TextIO
 
 from llmctl.core.rental import Step, StepState
 from llmctl.render.amounts import clock, rate, size, usd
+from llmctl.render.watch import silent_keyboard
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 HEARTBEAT_S = 30.0
 """A step that says nothing new is repeated this often, so that logs show it is alive."""
@@ -63,12 +64,16 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """One line that moves; finished steps stay above it."""
+    """One line that moves; finished steps stay above it. What is typed meanwhile is dropped."""
 
     def __init__(self, stream: TextIO, now: Callable[[], float]) -> None:
+        from rich.console import Console  # 20 ms that pipes and quiet commands do not pay
+        from rich.live import Live
+
         self._now = now
         self._step: Step | None = None
         self._since = now()
+        self._keyboard = contextlib.ExitStack()
         console = Console(file=stream, highlight=False, soft_wrap=True)
         self._live = Live(
             get_renderable=self._line, console=console, transient=True, refresh_per_second=4
@@ -77,15 +82,19 @@ class LiveProgress(Progress):
     def __call__(self, step: Step) -> None:
         self._step, self._since = step, self._now()
         if not self._live.is_started:
+            self._keyboard.enter_context(silent_keyboard())
             self._live.start()
         if step.state in (StepState.DONE, StepState.WARNING):
             self._step = None
-            self._live.console.print(Text(step_line(step)))
+            self._live.console.print(step_line(step), markup=False, emoji=False)
 
     def close(self) -> None:
         self._live.stop()
+        self._keyboard.close()
 
-    def _line(self) -> Text:
+    def _line(self) -> "Text":
+        from rich.text import Text
+
         if self._step is None:
             return Text("")
         text = step_line(self._step, moved_s=self._now() - self._since)

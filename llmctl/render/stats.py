@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from textwrap import fill
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from llmctl.ledger.totals import Totals
 from llmctl.render.amounts import count, latency
 from llmctl.render.json import document
 from llmctl.render.tables import Cell, narrowed
+from llmctl.render.wrapping import wrapped
 
 GROUPS = ("model", "tenant", "backend")
 """What a summary can be divided by."""
@@ -104,7 +104,7 @@ def _facts(total: Totals, errors: Mapping[str, int], width: int | None) -> str:
         ["tokens", f"{count(total.prompt_tokens)} in{known}, {count(total.completion_tokens)} out"]
     )
     if total.tokens_per_s is not None:
-        rows.append(["speed", f"{total.tokens_per_s:.1f} tokens/s"])
+        rows.append(["speed", f"{total.tokens_per_s:,.1f} tokens/s"])
     if (first := total.first_token_ms) is not None:
         waits = {"p50": first.p50, "p95": first.p95, "p99": first.p99}
         shown = ", ".join(f"{name} {latency(ms)}" for name, ms in waits.items())
@@ -113,15 +113,7 @@ def _facts(total: Totals, errors: Mapping[str, int], width: int | None) -> str:
 
 
 def _wrapped(title: str, text: str, width: int | None) -> str:
-    line = f"{title:<13}{text}"
-    if width is None:
-        return line + "\n"
-    return (
-        fill(
-            line, width, subsequent_indent=" " * 13, break_long_words=False, break_on_hyphens=False
-        )
-        + "\n"
-    )
+    return wrapped(f"{title:<13}{text}", width, indent=13) + "\n"
 
 
 def _failed(errors: Mapping[str, int], width: int | None) -> str:

@@ -1,4 +1,7 @@
-"""A screen that is drawn again in place, and left as it was found."""
+"""A screen that is drawn again in place, and left as it was found.
+
+Rich is imported where somebody watches: elsewhere its 20 ms are saved.
+"""
 
 import contextlib
 import os
@@ -6,10 +9,6 @@ import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO, TypeGuard
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 Show = Callable[[str], None]
 
@@ -29,6 +28,10 @@ def screen(stream: TextIO, *, live: bool) -> Iterator[Show]:
     if not live:
         yield lambda text: _put(stream, f"{text}\n")
         return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
     console = Console(file=stream, highlight=False)
     with (
         silent_keyboard(),
@@ -48,6 +51,10 @@ def busy(stream: TextIO, environ: Mapping[str, str], text: str, *, quiet: bool) 
     if quiet or not is_live(stream, environ):
         yield
         return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
     console = Console(file=stream, highlight=False)
     with Live(Text(f"{text} …"), console=console, auto_refresh=False, transient=True):
         yield

@@ -79,6 +79,27 @@ def test_serving_brings_in_no_client_and_no_tables():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [
+        ("stats", {"aiohttp", "asyncio", "cryptography", "httpx", "paramiko", "rich", "zoneinfo"}),
+        ("cost", {"aiohttp", "cryptography", "httpx", "paramiko", "rich", "zoneinfo"}),
+        ("health --json", {"httpx._main", "paramiko", "rich"}),
+        ("status", {"aiohttp", "httpx._main", "rich"}),
+    ],
+)
+def test_a_command_brings_in_what_it_needs_alone(arguments, spared):
+    """Nothing is rented, nobody watches, and there is no proxy."""
+    open_database(find_paths(os.environ).ledger_file, MIGRATIONS).close()
+    code = f"""import contextlib, io
+from llmctl.cli.main import run
+with contextlib.redirect_stdout(io.StringIO()):
+    run({arguments.split()!r})
+for blocked in [name for name, module in sys.modules.items() if module is None]:
+    del sys.modules[blocked]"""
+    assert modules_after(f"import sys\n{code}") & spared == set()
+
+
+@pytest.mark.parametrize(
     ("arguments", "budget_ms"),
     [
         ("--version", 110),

@@ -108,7 +108,7 @@ def bench(  # noqa: PLR0913  one parameter per option
 def _target(
     flags: "Mapping[str, object]", config: Path | None, name: str | None
 ) -> "tuple[Loaded, Rental | None, Mapping[str, Tunnel]]":
-    """Return what to measure: the named instance, else the only one, else the configured engine."""
+    """Return what to measure: the named or only instance, else the proxy's or configured engine."""
     from llmctl.config.load import load
     from llmctl.core.errors import ConfigError
     from llmctl.core.paths import find_paths
@@ -120,8 +120,10 @@ def _target(
             f"{name} and --backend name two engines", hint="llmctl bench NAME, or --backend alone"
         )
     standard = origin.kind in ("default", "customary")
-    if not name and not (standard and find_paths(os.environ).rentals_file.exists()):
+    if not name and not standard:
         return loaded, None, {}
+    if not name and not find_paths(os.environ).rentals_file.exists():
+        return _served(loaded), None, {}
     from llmctl.core.rental import Phase
     from llmctl.ops.rent.down import the_only
     from llmctl.renting import Renting
@@ -129,10 +131,19 @@ def _target(
     renting = Renting(loaded, os.environ)
     ready = [each for each in renting.store.live() if each.phase is Phase.READY]
     if not name and not ready:
-        return loaded, None, {}
+        return _served(loaded), None, {}
     wanted = name or the_only(ready).name
     served, tunnels = renting.serving([wanted])
     return served, renting.store.by_name(wanted), tunnels
+
+
+def _served(loaded: "Loaded") -> "Loaded":
+    """Return the engines of the proxy that runs, where it has any that can be asked."""
+    from llmctl.ops.served import as_served, ask_running
+
+    running = ask_running(loaded, os.environ)
+    served = as_served(loaded, running) if running else loaded
+    return served if served.config.backend else loaded
 
 
 def _price(given: str | None, rental: "Rental | None") -> "MicroUsd | None":
@@ -193,10 +204,13 @@ def _run(order: "Order", tunnels: "Mapping[str, Tunnel]", *, quiet: bool) -> "Be
 
 def _show(result: "Bench", earlier: "Bench | None", *, as_json: bool) -> None:
     from llmctl.render.bench import bench_document, bench_text
+    from llmctl.render.checks import columns
     from llmctl.render.json import document
 
-    shown = document(bench_document(result)) if as_json else bench_text(result, earlier)
-    options.put(shown)
+    if as_json:
+        options.put(document(bench_document(result)))
+    else:
+        options.put(bench_text(result, earlier, width=columns(sys.stdout)))
 
 
 def _show_history(results: "list[Bench]", name: str | None, *, as_json: bool) -> None:

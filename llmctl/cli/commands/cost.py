@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import options
+from llmctl.cli import options, times
 from llmctl.cli.options import variables
 
 if TYPE_CHECKING:
@@ -21,28 +21,8 @@ if TYPE_CHECKING:
 
 _GROUPS = ("day", "instance", "model", "tenant")
 
-Since = Annotated[
-    str,
-    typer.Option(
-        metavar="TIME",
-        help="7d or 24h ago, 2026-11-01, today, month (its first day), all.",
-    ),
-]
-Until = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="The same; default now.", show_default=False),
-]
 Group = Annotated[
     str, typer.Option("--group-by", metavar="WHAT", help="day, instance, model or tenant.")
-]
-ZoneName = Annotated[
-    str | None,
-    typer.Option(
-        "--timezone",
-        metavar="ZONE",
-        help="Where days begin: UTC, local, Europe/Berlin " + variables("budget.timezone"),
-        show_default=False,
-    ),
 ]
 Compare = Annotated[
     str | None,
@@ -70,10 +50,10 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.", show_
 
 def cost(  # noqa: PLR0913  one parameter per option
     *,
-    since: Since = "30d",
-    until: Until = None,
+    since: times.Since = "30d",
+    until: times.Until = None,
     group_by: Group = "day",
-    timezone: ZoneName = None,
+    timezone: times.ZoneName = None,
     compare: Compare = None,
     usd_per_hour: OwnPrice = None,
     offline: Offline = False,
@@ -117,7 +97,7 @@ def cost(  # noqa: PLR0913  one parameter per option
 
 def _wish(
     group_by: str,
-    since: str,
+    since: str | None,
     until: str | None,
     usd_per_hour: str | None,
     zone: "tzinfo | None",
@@ -129,22 +109,16 @@ def _wish(
     from llmctl.core.money import micro_usd
     from llmctl.core.reports_cost import GroupBy
     from llmctl.ops.cost import CostWish
-    from llmctl.ops.cost_days import read_moment
 
     now = time.time()
-    flag, text = "--since", since
+    begins, ends = times.read_limits(since, until, now=now, zone=zone)
     try:
-        begins = None if since == "all" else read_moment(since, now=now, zone=zone)
-        flag, text = "--until", until or ""
-        ends = now if until is None else min(read_moment(until, now=now, zone=zone), now)
-        flag, text = "--usd-per-hour", usd_per_hour or ""
         price = None if usd_per_hour is None else micro_usd(usd_per_hour)
     except ValueError as reason:
-        raise ConfigError(f"{flag} cannot be {text!r}: {reason}") from None
-    if begins is not None and begins > ends:
-        raise ConfigError(f"--since {since} is after --until {until or 'now'}")
+        raise ConfigError(f"--usd-per-hour cannot be {usd_per_hour!r}: {reason}") from None
+    until_then = now if ends is None else min(ends, now)
     return CostWish(
-        since=begins, until=ends, group_by=cast("GroupBy", group_by), own_usd_per_hour=price
+        since=begins, until=until_then, group_by=cast("GroupBy", group_by), own_usd_per_hour=price
     )
 
 

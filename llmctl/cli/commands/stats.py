@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmctl.cli import candidates, options
-from llmctl.cli.options import variables
+from llmctl.cli import candidates, options, times
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -28,27 +27,6 @@ By = Annotated[
         show_default=False,
     ),
 ]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="24h or 7d ago, 2026-11-01, today, month (its first day).",
-        show_default=False,
-    ),
-]
-Until = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="The same; default now.", show_default=False),
-]
-ZoneName = Annotated[
-    str | None,
-    typer.Option(
-        "--timezone",
-        metavar="ZONE",
-        help="Where days begin: UTC, local, Europe/Berlin " + variables("budget.timezone"),
-        show_default=False,
-    ),
-]
 Watch = Annotated[
     bool,
     typer.Option("--watch", help="Show what goes on now, until Ctrl-C.", show_default=False),
@@ -63,9 +41,9 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV.", show_
 def stats(  # noqa: PLR0913  one parameter per option
     *,
     by: By = None,
-    since: Since = None,
-    until: Until = None,
-    timezone: ZoneName = None,
+    since: times.Since = None,
+    until: times.Until = None,
+    timezone: times.ZoneName = None,
     as_csv: Csv = False,
     watch: Watch = False,
     every: Every = 1.0,
@@ -89,6 +67,8 @@ def stats(  # noqa: PLR0913  one parameter per option
     $ llmctl stats --by tenant --since 2026-11-01 --csv
     $ llmctl stats --watch
     """
+    import time
+
     from llmctl.config.load import load
     from llmctl.core.errors import ConfigError
     from llmctl.ops.cost_days import find_zone
@@ -107,30 +87,10 @@ def stats(  # noqa: PLR0913  one parameter per option
         live.watch(loaded, url, every_s=every, as_json=as_json)
         return
     zone = find_zone(loaded.config.budget.timezone)
-    report = _report(loaded, url, by=by, limits=_limits(by, since, until, zone), zone=zone)
+    since = "2d" if by == "hour" and since is None else since
+    limits = times.read_limits(since, until, now=time.time(), zone=zone)
+    report = _report(loaded, url, by=by, limits=limits, zone=zone)
     _put(report, by, zone, as_json=as_json, as_csv=as_csv)
-
-
-def _limits(
-    by: str | None, since: str | None, until: str | None, zone: "tzinfo | None"
-) -> tuple[float | None, float | None]:
-    import time
-
-    from llmctl.core.errors import ConfigError
-    from llmctl.ops.cost_days import read_moment
-
-    if by == "hour" and since is None:
-        since = "2d"
-    now, found = time.time(), []
-    for flag, text in (("--since", since), ("--until", until)):
-        try:
-            found.append(None if text is None else read_moment(text, now=now, zone=zone))
-        except ValueError as reason:
-            raise ConfigError(f"{flag} cannot be {text!r}: {reason}") from None
-    begin, end = found
-    if begin is not None and end is not None and begin > end:
-        raise ConfigError(f"--since {since} is after --until {until}")
-    return begin, end
 
 
 def _report(

@@ -1,5 +1,6 @@
 """``llmctl up``."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -251,6 +252,7 @@ def up(  # noqa: PLR0913  one parameter per option
     from llmctl.cli.rented import Session
     from llmctl.ops.rent.plan import plan_up, without_effect
     from llmctl.ops.rent.spec import make_spec
+    from llmctl.render.checks import columns
     from llmctl.render.offers import plan_document, plan_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
@@ -273,7 +275,8 @@ def up(  # noqa: PLR0913  one parameter per option
             f"machine; llmctl down {name} ends this one"
         )
     if dry_run:
-        options.put(plan_document(plan) if as_json else plan_text(plan))
+        width = columns(sys.stdout)
+        options.put(plan_document(plan) if as_json else plan_text(plan, width=width))
     else:
         _carry_out(session, plan, yes=yes, as_json=as_json, quiet=quiet)
 
@@ -319,12 +322,13 @@ def _carry_out(
 ) -> None:
     from llmctl.cli.confirm import confirm
     from llmctl.core.rental import Phase
+    from llmctl.render.checks import columns
     from llmctl.render.instances import up_document, up_text
     from llmctl.render.offers import plan_text
 
     ready = plan.resumes is not None and plan.resumes.phase is Phase.READY
     if not ready or plan.deadline is not None:
-        options.say(plan_text(plan).rstrip())
+        options.say(plan_text(plan, width=columns(sys.stderr)).rstrip())
         confirm(_question(plan), yes=yes or plan.offer is None)
     result = session.run(lambda world: session.renting.up(world, plan))
     options.put(up_document(result) if as_json else up_text(result))

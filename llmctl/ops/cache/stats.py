@@ -18,6 +18,7 @@ from llmctl.core.reports_cache import Ages, CacheStats, CacheUsage, TierUse
 from llmctl.core.usage import CacheOutcome
 from llmctl.ledger import queries
 from llmctl.ledger.costs import sums
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.totals import Totals
 from llmctl.ops.cache.access import Access
 from llmctl.ops.cost_use import FREE, Pricing
@@ -73,7 +74,7 @@ def usage_of(ledger: Path, cost: CostConfig, since: float | None) -> CacheUsage 
     """Sum up the usage record; None where there is none. Raises ``LlmctlError``."""
     if not ledger.exists():
         return None
-    with closing(queries.open_read_only(ledger)) as connection:
+    with closing(open_read_only(ledger)) as connection:
         total = queries.summary(connection, since).total
         free = [each for each in sums(connection, since) if each.cache in FREE and not each.failed]
     pricing = Pricing(load_prices(cost.prices), cost.compare)

@@ -47,9 +47,13 @@ def audit_findings(environ: Mapping[str, str], path: Path | None) -> list[Findin
     found = audit(place, environ, required=explicit is not None)
     findings = [_unknown(each) for each in found.unknown]
     findings += [_shadowed(each) for each in found.shadowed]
-    where = f"{found.in_file} settings in {place}" if place.exists() else f"no {place}"
-    detail = f"{where}, {found.in_environment} in variables"
+    where = _settings(found.in_file, f"in {place}") if place.exists() else f"no file {place}"
+    detail = f"{where}, {_settings(found.in_environment, 'in variables')}"
     return [_finding("file", CheckState.OK, detail), *findings]
+
+
+def _settings(number: int, where: str) -> str:
+    return f"{number or 'no'} {'setting' if number == 1 else 'settings'} {where}"
 
 
 def client_findings(environ: Mapping[str, str]) -> list[Finding]:

@@ -4,21 +4,21 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from llmctl.backend.base import facts_of
 from llmctl.backend.models import choose
 from llmctl.config import addresses
 from llmctl.config.load import Loaded
-from llmctl.config.schema import BackendConfig, ModelConfig
+from llmctl.config.schema import ModelConfig
 from llmctl.core.errors import LlmctlError
-from llmctl.core.model import EngineFacts, Health, PartHealth
+from llmctl.core.model import EngineFacts, Health, LoadedModel, PartHealth
 from llmctl.core.reports_health import CheckState, Finding
 from llmctl.ops.claude import LEAST_CONTEXT
 from llmctl.ops.engines import http_engine
 from llmctl.ops.env import DEFAULT_CONTEXT
 from llmctl.ops.health_links import backend_trouble, engine_fix
+from llmctl.ops.served import is_embedded
 from llmctl.protocol.engine import EngineModel
 from llmctl.protocol.errors import ApiError
 
@@ -65,18 +65,9 @@ async def _seen(backend: str, loaded: Loaded, environ: Mapping[str, str]) -> See
     return SeenEngine(name=engine.name, kind=kind, facts=facts_of(engine), models=list(models))
 
 
-def as_served(loaded: Loaded, served: Health) -> Loaded:
-    """Return the configuration with the engines of a running proxy that anybody may ask."""
-    names = [each.name for each in served.backends if not _is_inside(each)]
-    config = msgspec.structs.replace(
-        loaded.config, backend=[BackendConfig(url=name) for name in names]
-    )
-    return msgspec.structs.replace(loaded, config=config)
-
-
 def served_findings(served: Health) -> list[Finding]:
     """Say of engines that only the proxy reaches what it says of them."""
-    return [found for each in served.backends if _is_embedded(each) for found in _served(each)]
+    return [found for each in served.backends if is_embedded(each) for found in _served(each)]
 
 
 def _served(part: PartHealth) -> list[Finding]:
@@ -88,18 +79,9 @@ def _served(part: PartHealth) -> list[Finding]:
         for model in part.loaded
         if model.context_tokens
     ]
-    detail = f"{part.name} runs inside of llmctl serve"
-    return [_finding("reached", CheckState.OK, detail), *windows]
-
-
-def _is_embedded(part: PartHealth) -> bool:
-    return part.name.partition(":")[0] == "embedded"
-
-
-def _is_inside(part: PartHealth) -> bool:
-    """Tell an engine behind the proxy alone: its own, or one at the end of a tunnel."""
-    host = addresses.host_of(part.name.partition(":")[2])
-    return _is_embedded(part) or host.endswith(".localhost")
+    version = f", llama.cpp {part.version}" if part.version else ""
+    detail = f"{part.name} runs inside of llmctl serve{version}"
+    return [_finding("reached", CheckState.OK, detail), *windows, *_memory(part.loaded)]
 
 
 def embedded_findings(loaded: Loaded) -> list[Finding]:
@@ -157,10 +139,12 @@ def _reached(engine: SeenEngine) -> list[Finding]:
         detail = f"Ollama asks nobody for a key: who reaches {host} can use and delete its models"
         fix = f"llmctl tunnel --host root@{host}:22"
         findings.append(_finding("exposed", CheckState.NOTE, detail, fix))
-    state, trouble, fix = backend_trouble(engine.facts.loaded)
-    if trouble:
-        findings.append(_finding("memory", state, trouble, fix))
-    return findings
+    return [*findings, *_memory(engine.facts.loaded)]
+
+
+def _memory(loaded: Sequence[LoadedModel]) -> list[Finding]:
+    state, trouble, fix = backend_trouble(loaded)
+    return [_finding("memory", state, trouble, fix)] if trouble else []
 
 
 def answering_model(seen: Sequence[SeenEngine], config: ModelConfig) -> EngineModel | None:

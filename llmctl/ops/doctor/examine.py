@@ -13,15 +13,13 @@ from llmctl.config.load import Loaded
 from llmctl.config.schema import CacheConfig
 from llmctl.core.clock import Clock
 from llmctl.core.errors import LlmctlError
-from llmctl.core.model import Health
 from llmctl.core.paths import Paths
 from llmctl.core.rental import Phase, ProviderName, Rental
 from llmctl.core.reports_health import CheckState, DoctorReport, Finding, InstanceLink
 from llmctl.ops.doctor import configuration, credentials, engines, gpu, machine, network, redis
 from llmctl.ops.doctor.run import Check, run_checks
-from llmctl.ops.health import ask
 from llmctl.ops.machines import Machine, machine_links
-from llmctl.ops.running import RunningProxy, find_address, find_token
+from llmctl.ops.served import Running, as_served, ask_running
 from llmctl.ssh.dial import in_thread
 from llmctl.state.store import RentalStore
 
@@ -119,16 +117,18 @@ def _parts(patient: Patient, loaded: Loaded, rentals: Sequence[Rental]) -> list[
         return await redis.redis_findings(loaded)
 
     async def of_engines() -> list[Finding]:
-        return await _engine_findings(patient, loaded)
+        running = await in_thread(lambda: ask_running(loaded, patient.environ), undo=lambda _: None)
+        if running is None and ready and standard:
+            return []  # serve would use the machines instead
+        return await _engine_findings(patient, loaded, running)
 
     async def of_machines() -> list[Finding]:
         return _machine_findings(patient, await patient.machines(loaded))
 
-    checks = [Check(section=redis.SECTION, name="server", look=answers)]
-    if not (ready and standard):  # else serve would use the machines instead
-        checks.append(
-            Check(section=engines.SECTION, name="reached", look=of_engines, within_s=ENGINES_S)
-        )
+    checks = [
+        Check(section=redis.SECTION, name="server", look=answers),
+        Check(section=engines.SECTION, name="reached", look=of_engines, within_s=ENGINES_S),
+    ]
     if rentals:
         checks.append(
             Check(section="instance", name="machines", look=of_machines, within_s=MACHINES_S)
@@ -136,16 +136,17 @@ def _parts(patient: Patient, loaded: Loaded, rentals: Sequence[Rental]) -> list[
     return checks
 
 
-async def _engine_findings(patient: Patient, loaded: Loaded) -> list[Finding]:
+async def _engine_findings(
+    patient: Patient, loaded: Loaded, running: Running | None
+) -> list[Finding]:
     """Look at the engines, and at the cards here if one of them is on this machine.
 
     They are those of the proxy that runs, which may have got others by a flag, else the configured.
     """
-    served = await in_thread(lambda: _served(patient, loaded), undo=lambda _: None)
-    told = engines.served_findings(served) if served else []
-    used = engines.as_served(loaded, served) if served else loaded
+    told = engines.served_findings(running.health) if running else []
+    used = as_served(loaded, running) if running else loaded
     seen = await engines.look_at_engines(used, patient.environ)
-    config = loaded.config.model
+    config = used.config.model
     findings = [*told, *engines.embedded_findings(used), *engines.engine_findings(seen, config)]
     if not any(_is_here(each.name) for each in seen):
         return findings
@@ -153,16 +154,6 @@ async def _engine_findings(patient: Patient, loaded: Loaded) -> list[Finding]:
     window = engines.context_tokens(model, config) if model else 0
     cards = await gpu.local_cards(patient.environ)
     return [*findings, *gpu.local_findings(cards, model.name if model else None, window)]
-
-
-def _served(patient: Patient, loaded: Loaded) -> Health | None:
-    """Ask the proxy that runs for its engines; None where none answers. Blocks."""
-    address = find_address(loaded, patient.environ)
-    try:
-        with RunningProxy(address, find_token(address, patient.environ)) as proxy:
-            return ask(proxy).health
-    except LlmctlError:
-        return None
 
 
 def _machine_findings(patient: Patient, machines: Sequence[Machine]) -> list[Finding]:

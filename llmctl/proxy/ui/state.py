@@ -14,7 +14,8 @@ from llmctl.core.logs import redact
 from llmctl.core.money import decimal_text
 from llmctl.core.reports_cost import Spend
 from llmctl.ledger.schema import step_ms
-from llmctl.proxy.activity import STEP_S, Activity, Failure, percentiles
+from llmctl.ledger.totals import percentiles
+from llmctl.proxy.activity import STEP_S, Activity, Failure
 from llmctl.proxy.auth import OPEN_TENANT
 from llmctl.proxy.messages import Record
 from llmctl.proxy.metrics import Metrics

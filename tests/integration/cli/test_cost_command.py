@@ -179,7 +179,7 @@ async def test_offline_asks_nobody(desk: Desk, rented: VastEmulator):
         (["--until", "soon"], "--until cannot be 'soon'"),
         (["--since", "1h", "--until", "2h"], "--since 1h is after --until 2h"),
         (["--group-by", "moon"], "--group-by cannot be 'moon'"),
-        (["--timezone", "Mars"], "budget.timezone cannot be 'Mars'"),
+        (["--timezone", "Mars"], "the time zone cannot be 'Mars'"),
         (["--usd-per-hour", "much"], "--usd-per-hour cannot be 'much'"),
         (["--csv", "--json"], "cannot be combined"),
     ],

@@ -12,7 +12,7 @@ from llmctl.core.clock import SystemClock
 from llmctl.core.errors import LlmctlError
 from llmctl.core.usage import CacheOutcome, Usage
 from llmctl.ledger.costs import UTC, first_request, sums
-from llmctl.ledger.queries import open_read_only
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.ops.cost_days import date_of, offsets
 

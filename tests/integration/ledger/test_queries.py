@@ -12,7 +12,9 @@ import pytest
 
 from llmctl.core.errors import LlmctlError, NotFound
 from llmctl.core.usage import CacheOutcome, Usage
-from llmctl.ledger.queries import open_read_only, summary
+from llmctl.ledger.costs import sums
+from llmctl.ledger.queries import series, summary
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.writer import LedgerWriter
 from tests.clocks import ManualClock
 
@@ -130,12 +132,12 @@ def test_percentiles_are_within_a_percent(path, usages, name):
         (found.by_model[m], [u for u in inside if u.model_used == m]) for m in ("qwen3-coder",)
     ]
     parts += [(found.by_cache[c], [u for u in inside if u.cache == c]) for c in ("hit", "miss")]
-    for sums, part in parts:
+    for figures, part in parts:
         latencies = [usage.first_token_ms for usage in part]
         for share, figure in (
-            (0.50, sums.first_token_ms.p50),
-            (0.95, sums.first_token_ms.p95),
-            (0.99, sums.first_token_ms.p99),
+            (0.50, figures.first_token_ms.p50),
+            (0.95, figures.first_token_ms.p95),
+            (0.99, figures.first_token_ms.p99),
         ):
             assert figure == pytest.approx(nearest_rank(latencies, share), rel=0.0101)
 
@@ -180,28 +182,56 @@ async def test_it_is_read_while_it_is_written(tmp_path):
     await writer.close()
 
 
-@pytest.mark.parametrize(
-    ("since", "wide"), [(None, True), (START + 1000, True), (START + 29_700, False)]
-)
-def test_neither_range_is_sorted_row_by_row_or_read_in_vain(path, since, wide):
-    """Wide ranges use the index in order, narrow ones only their own rows."""
+READS = {
+    "summary": summary,
+    "series": lambda connection, since: series(connection, since, by="hour"),
+    "sums": sums,
+}
+
+
+@pytest.mark.parametrize("since", [None, START + 29_700])
+@pytest.mark.parametrize("name", READS)
+def test_nothing_is_sorted_and_nothing_read_in_vain(path, name, since):
+    """Each sum is a walk along an index between two times, without a look into the table."""
     statements: list[str] = []
     with closing(open_read_only(path)) as connection:
         connection.set_trace_callback(statements.append)
-        summary(connection, since)
+        READS[name](connection, since)
         connection.set_trace_callback(None)
-        (grouped,) = [text for text in statements if "GROUP BY" in text]
-        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {grouped}"))
-        program = connection.execute(f"EXPLAIN {grouped}").fetchall()
+        summed = next(text for text in statements if "count(*)" in text)
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {summed}"))
+        program = connection.execute(f"EXPLAIN {summed}").fetchall()
         (table,) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'requests'"
         ).fetchone()
-    assert ("INDEX requests_kind" in plan) is wide
-    assert ("TEMP B-TREE" not in plan) is wide
-    assert ("INDEX requests_at (at>" in plan) is not wide
+    assert "=? AND at>? AND at<?)" in plan
+    assert "TEMP B-TREE" not in plan
     # the table is opened, because a column is computed from it, and then never read
     cursors = {row[2] for row in program if row[1] == "OpenRead" and row[3] == table}
     assert [row for row in program if row[1] == "Column" and row[2] in cursors] == []
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_report_is_of_one_moment(usages, tmp_path, name):
+    """What is written between two of its sums is in neither."""
+    write(tmp_path / "ledger.db", usages)
+    add = """INSERT INTO requests (at, kind, prompt_tokens, completion_tokens,
+        cached_prompt_tokens, total_ms, request_id)
+        SELECT at, kind, 1, 1, 1, 1.0, 'late' FROM requests"""
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    with closing(other), closing(open_read_only(tmp_path / "ledger.db")) as connection:
+        before = READS[name](connection, None)
+        late = [add]
+
+        def between(statement: str) -> None:
+            if "count(*)" in statement and late:
+                other.execute(late.pop())
+
+        connection.set_trace_callback(between)
+        assert READS[name](connection, None) == before
+        connection.set_trace_callback(None)
+        assert late == []
+        assert READS[name](connection, None) != before
 
 
 def test_a_ledger_that_is_not_there_is_not_made(tmp_path):
@@ -218,7 +248,9 @@ def test_a_ledger_that_cannot_be_read_says_why(tmp_path):
     newer = tmp_path / "newer.db"
     with closing(sqlite3.connect(newer)) as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(LlmctlError, match="schema 99, this llmctl reads 2"):
+    with pytest.raises(
+        LlmctlError, match="newer llmctl wrote the ledger at .*: it has schema 99, this one reads 3"
+    ):
         open_read_only(newer)
 
 

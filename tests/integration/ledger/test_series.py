@@ -12,13 +12,18 @@ import pytest
 
 from llmctl.core.sqlitefile import open_database
 from llmctl.core.usage import CacheOutcome, Usage
-from llmctl.ledger.queries import open_read_only, series, summary
+from llmctl.ledger.queries import series, summary
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.schema import MIGRATIONS
-from llmctl.ledger.writer import ADD_KIND, ADD_REQUEST, LedgerWriter
+from llmctl.ledger.writer import ADD_KIND, LedgerWriter
 from tests.clocks import ManualClock
 
 START = datetime(2026, 10, 23, 21, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
+ADD_AS_ONCE = """INSERT INTO requests (at, kind, prompt_tokens, completion_tokens,
+    cached_prompt_tokens, first_token_ms, first_token_step, total_ms, request_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+"""How versions before the third wrote a row."""
 LABELS = {"hour": "%Y-%m-%dT%H%z", "day": "%Y-%m-%d", "month": "%Y-%m"}
 
 
@@ -149,14 +154,15 @@ def first_schema(tmp_path, usages):
             db.execute(ADD_KIND, (*kind, usage.status, usage.error))
             figures = (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
             latency = (usage.first_token_ms, None if usage.first_token_ms is None else 7)
-            db.execute(ADD_REQUEST, (usage.at, number, *figures, *latency, usage.total_ms, "r"))
+            db.execute(ADD_AS_ONCE, (usage.at, number, *figures, *latency, usage.total_ms, "r"))
     return path
 
 
 def test_older_files_are_read_as_they_are(first_schema):
     with closing(open_read_only(first_schema)) as connection:
         before = summary(connection), series(connection, by="day")
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    with closing(sqlite3.connect(first_schema)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
     with closing(open_database(first_schema, MIGRATIONS)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     with closing(open_read_only(first_schema)) as connection:
@@ -168,3 +174,18 @@ def test_the_view_for_people_survives(first_schema, usages):
     with closing(sqlite3.connect(first_schema)) as db:
         rows = db.execute("SELECT prompt_tokens FROM ledger").fetchall()
     assert rows == [(usage.prompt_tokens,) for usage in usages]
+
+
+def test_an_older_llmctl_that_has_the_file_open_loses_nothing(first_schema, usages):
+    """It adds rows, and kinds, as it always did, while a new one reads them."""
+    with closing(open_database(first_schema, MIGRATIONS[:2])) as older:
+        open_database(first_schema, MIGRATIONS).close()
+        kind = ("zoe", "asked", "qwen", "b", True, "miss", 200, "")
+        number = older.execute(ADD_KIND, kind).lastrowid
+        older.execute(ADD_AS_ONCE, (START, number, 7, 8, 9, 100.0, 230, 600.0, "late"))
+    with closing(open_read_only(first_schema)) as connection:
+        found = summary(connection)
+        days = series(connection, by="day")
+    assert found.by_tenant["zoe"].prompt_tokens == 7
+    assert found.total.requests == days.total.requests == len(usages) + 1
+    assert found.total == days.total

@@ -18,6 +18,7 @@ from llmctl.core.money import MicroUsd
 from llmctl.core.rental import Phase, ProviderName
 from llmctl.core.usage import CacheOutcome, Usage
 from llmctl.ledger import queries
+from llmctl.ledger.reading import open_read_only
 from llmctl.ledger.schema import MIGRATIONS as LEDGER
 from llmctl.ledger.writer import LedgerWriter
 from llmctl.semantic.sqlite import MIGRATIONS as SEMANTIC
@@ -75,7 +76,7 @@ async def test_the_ledger_keeps_its_rows_and_takes_new_ones(tmp_path, version):
         )
     )
     await ledger.flush()
-    with closing(queries.open_read_only(path)) as connection:
+    with closing(open_read_only(path)) as connection:
         found = queries.summary(connection)
         hours = queries.series(connection, by="hour")
     await ledger.close()
@@ -88,7 +89,7 @@ async def test_the_ledger_keeps_its_rows_and_takes_new_ones(tmp_path, version):
 @pytest.mark.parametrize("version", EARLIER["ledger"])
 def test_a_ledger_nobody_has_written_to_since_is_read_as_it_is(tmp_path, version):
     path = earlier("ledger", version, tmp_path)
-    with closing(queries.open_read_only(path)) as connection:
+    with closing(open_read_only(path)) as connection:
         assert queries.summary(connection).total.requests == 3
     assert version_of(path) == version
 

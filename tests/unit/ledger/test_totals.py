@@ -21,12 +21,12 @@ def test_nothing_is_zero_or_unknown():
 
 def test_speed_is_of_what_engines_wrote_after_the_first_token():
     found = tally(
-        (MISS, (100, 2, 0, 102, 0, 1000)),
-        (Outcome("bypass", 200, ""), (100, 1, 0, 51, 0, 500)),
-        (HIT, (1, 5, 0, 5000, 0, 3)),
-        (Outcome("shared", 200, ""), (1, 1, 0, 51, 0, 10)),
-        (Outcome("miss", 499, "client_gone"), (100, 1, 0, 0, 0, 9000)),
-        (MISS, (None, 1, 0, 0, 0, None)),
+        (MISS, (2, 0, 102, 0, 100, 1000, "100,100")),
+        (Outcome("bypass", 200, ""), (1, 0, 51, 0, 50, 500, "100")),
+        (HIT, (5, 0, 5000, 0, 4995, 3, "1,1,1,1,1")),
+        (Outcome("shared", 200, ""), (1, 0, 51, 0, 50, 10, "1")),
+        (Outcome("miss", 499, "client_gone"), (1, 0, 0, 0, 0, 9000, "100")),
+        (MISS, (1, 0, 0, 0, None, None, None)),
     )
     assert found.totals().tokens_per_s == 100.0
 
@@ -34,10 +34,10 @@ def test_speed_is_of_what_engines_wrote_after_the_first_token():
 @pytest.mark.parametrize(
     "row",
     [
-        (100, 3, 9, 3, 0, 0),
-        (100, 1, 9, 1, 0, 400),
-        (100, 1, 9, 90, 0, 99),
-        (None, 1, 9, 0, 0, None),
+        (3, 9, 3, 0, 0, 0, "100,100,100"),
+        (1, 9, 1, 0, 0, 400, "100"),
+        (1, 9, 90, 0, 89, 99, "100"),
+        (1, 9, 0, 0, None, None, None),
     ],
 )
 def test_answers_too_short_to_time_have_no_speed(row):
@@ -46,11 +46,11 @@ def test_answers_too_short_to_time_have_no_speed(row):
 
 def test_shares_by_tier_are_of_what_looked():
     found = tally(
-        (HIT, (None, 5, 0, 0, 0, None)),
-        (Outcome("semantic", 200, ""), (None, 2, 0, 0, 0, None)),
-        (Outcome("shared", 200, ""), (None, 1, 0, 0, 0, None)),
-        (MISS, (None, 2, 0, 0, 0, None)),
-        (Outcome("bypass", 200, ""), (None, 90, 0, 0, 0, None)),
+        (HIT, (5, 0, 0, 0, None, None, None)),
+        (Outcome("semantic", 200, ""), (2, 0, 0, 0, None, None, None)),
+        (Outcome("shared", 200, ""), (1, 0, 0, 0, None, None, None)),
+        (MISS, (2, 0, 0, 0, None, None, None)),
+        (Outcome("bypass", 200, ""), (90, 0, 0, 0, None, None, None)),
     ).totals()
     assert found.tier_ratios == {"exact": 0.5, "semantic": 0.2, "shared": 0.1}
     assert found.hit_ratio == 0.7
@@ -58,10 +58,10 @@ def test_shares_by_tier_are_of_what_looked():
 
 def test_merging_is_adding():
     entries = [
-        (HIT, (3, 5, 10, 20, 1, 4)),
-        (MISS, (90, 2, 30, 70, 2, 800)),
-        (Outcome("miss", 529, "overloaded_error"), (None, 1, 5, 0, 0, None)),
-        (Outcome("miss", 500, ""), (None, 1, 5, 0, 0, None)),
+        (HIT, (5, 10, 20, 1, 15, 4, "3,3,3,4,5")),
+        (MISS, (2, 30, 70, 2, 68, 800, "90,91")),
+        (Outcome("miss", 529, "overloaded_error"), (1, 5, 0, 0, None, None, None)),
+        (Outcome("miss", 500, ""), (1, 5, 0, 0, None, None, None)),
     ]
     whole = tally(*entries)
     merged = tally(*entries[:2])

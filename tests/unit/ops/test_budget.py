@@ -158,7 +158,7 @@ def test_looking_makes_no_record(tmp_path):
 
 def test_an_unknown_zone_is_said(tmp_path):
     stage = Stage(tmp_path)
-    with pytest.raises(ConfigError, match="budget.timezone cannot be 'Mars'"):
+    with pytest.raises(ConfigError, match="the time zone cannot be 'Mars'"):
         read_spend(stage.store, a_budget(timezone="Mars"), stage.clock.now())
 
 

@@ -99,6 +99,12 @@ def test_the_plan_says_price_end_and_time():
     )
 
 
+def test_in_a_narrow_terminal_the_words_of_the_plan_wrap_under_their_line():
+    lines = plan_text(PLAN, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "          30 min without a request" in lines
+
+
 def test_a_machine_one_has_costs_nothing():
     host = SshAddress(host="192.0.2.7", user="me")
     spec = UpSpec(name="box", providers=(ProviderName.HOST,), host=host)

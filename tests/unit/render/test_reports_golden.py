@@ -32,6 +32,7 @@ SHOWN = {
     "doctor/quiet.txt": lambda: doctor_text(DOCTOR, quiet=True),
     "doctor/document.json": lambda: document(doctor_document(DOCTOR)),
     "bench/report.txt": lambda: bench_text(BENCH, EARLIER),
+    "bench/60.txt": lambda: bench_text(BENCH, EARLIER, width=60),
     "bench/no-price.txt": lambda: bench_text(
         replace(
             BENCH, usd_per_hour=None, money=None, spent_usd=None, stopped="the time was used up"

@@ -27,14 +27,14 @@ def test_nothing_is_configured(environ):
     assert loaded is not None
     assert (found.state, found.detail) == (
         CheckState.OK,
-        f"no {find_paths(environ).config_file}, 0 in variables",
+        f"no file {find_paths(environ).config_file}, no settings in variables",
     )
 
 
 def test_what_is_set(environ):
     path = write(environ, "[serve]\nport = 9000\n")
     _, (found,) = configuration.read(environ | {"LLMCTL_MODEL_NAME": "m"}, None)
-    assert found.detail == f"1 settings in {path}, 1 in variables"
+    assert found.detail == f"1 setting in {path}, 1 setting in variables"
 
 
 def test_every_unknown_key_is_told_once_with_its_line(environ):

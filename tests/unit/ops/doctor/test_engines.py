@@ -10,13 +10,14 @@ from llmctl.core.reports_health import CheckState
 from llmctl.ops.doctor.engines import (
     SeenEngine,
     answering_model,
-    as_served,
     context_finding,
     embedded_findings,
     engine_findings,
     served_findings,
     version_finding,
 )
+from llmctl.ops.env import Served
+from llmctl.ops.served import Running, as_served
 from llmctl.protocol.engine import EngineModel
 
 HERE = "ollama:http://127.0.0.1:11434"
@@ -162,8 +163,18 @@ def test_of_a_running_proxy_its_own_engine_is_told_and_the_others_are_asked():
     reached, window = served_findings(served)
     assert (reached.state, window.state) == (CheckState.OK, CheckState.BAD)
     assert "8,192 tokens" in window.detail
-    used = as_served(load(flags={}, environ={}), served)
+    used = as_served(load(flags={}, environ={}), Running(health=served))
     assert [each.url for each in used.config.backend] == ["ollama:http://127.0.0.1:9"]
+    assert used.config.model == ModelConfig()
+
+
+def test_the_model_and_the_window_are_those_the_proxy_answers_with():
+    part = PartHealth(name=HERE, healthy=True, models=[MODEL.name])
+    offered = Served(url="http://p", models={"SONNET": MODEL.name}, context_tokens=16_384)
+    running = Running(health=Health(status="ok", backends=[part]), offered=offered)
+    used = as_served(load(flags={}, environ={}), running)
+    assert (used.config.model.name, used.config.model.num_ctx) == (MODEL.name, 16_384)
+    assert one("context", WELL, used.config.model).state is CheckState.BAD
 
 
 def test_a_broken_engine_of_the_proxy_says_how_to_begin_anew():
