@@ -21,7 +21,7 @@ from llmctl.config.schema import Config
 from llmctl.core.money import micro_usd
 from llmctl.core.rental import Phase, ProviderName, UpSpec
 from llmctl.ledger.reading import open_read_only
-from llmctl.ops.cost import CostWish, Records, collect
+from llmctl.ops.cost import Accounts, CostWish, Records
 from llmctl.state.store import RentalStore
 
 LIFE_S = 3 * 3600.0
@@ -80,7 +80,7 @@ def report(state: Path, since: float | None, until: float, group: str) -> None:
     store = RentalStore(state / "rentals.db", clock=Then(until))
     records = Records(ledger=state / "ledger.db", rentals=store)
     wish = CostWish(since=since, until=until, group_by=group)
-    asyncio.run(collect(wish, records, Config(), now=until))
+    Accounts(wish, records, Config(), now=until).report()
     store.close()
 
 

@@ -130,7 +130,7 @@ def _up_to_date(path: Path, connection: sqlite3.Connection) -> sqlite3.Connectio
     """Return the connection, or in its place one to a copy that has the schema of today."""
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version < len(MIGRATIONS):
+        if 0 < version < len(MIGRATIONS):
             return _migrated_copy(connection)
     except sqlite3.Error as failure:
         raise LlmctlError(f"the ledger cannot be read: {explain(path, failure)}") from failure
@@ -139,6 +139,11 @@ def _up_to_date(path: Path, connection: sqlite3.Connection) -> sqlite3.Connectio
             f"a newer llmctl wrote the ledger at {path}: it has schema {version}, this one reads "
             f"{len(MIGRATIONS)}",
             hint="pip install --upgrade llmctl",
+        )
+    if not version:
+        raise LlmctlError(
+            f"the ledger at {path} was begun, and nothing could be written to it yet",
+            hint="llmctl health",
         )
     return connection
 

@@ -1,6 +1,5 @@
 """What renting cost, what it bought, and what the cloud would have charged for the same."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -51,48 +50,69 @@ class Records(Struct, frozen=True, kw_only=True):
     patience_s: float = BILL_S
 
 
-async def collect(wish: CostWish, records: Records, config: Config, *, now: float) -> CostReport:
-    """Return the report; markets are asked only for times in which something was rented there.
+class Accounts:
+    """What is on record for a wish. Opening and reading block.
 
-    A market that does not answer is told in ``notes``. Raises ``ConfigError`` for a zone or a table
-    of prices that cannot be used, ``StateError`` and ``LlmctlError`` for records that cannot be
-    read.
+    Raises ``ConfigError`` for a zone or a table of prices that cannot be used, ``StateError`` and
+    ``LlmctlError`` for records that cannot be read.
     """
-    zone = find_zone(config.budget.timezone)
-    known = records.rentals.path.exists()
-    stretches = cost_meter.read_stretches(records.rentals, now) if known else []
-    ledger = _Ledger(records.ledger, wish, zone)
-    since = _since(wish, ledger, stretches)
-    asked = [each for each in records.bills if _rented(stretches, each, since, wish.until)]
-    reading = asyncio.to_thread(ledger.sums, since)
-    asking = (_bill(records, each, since, wish.until) for each in asked)
-    read_sums, bills = await asyncio.gather(reading, asyncio.gather(*asking))
-    charges = [charge for bill in bills for charge in bill.charges]
-    own = _own(wish, ledger.first, since, now)
-    ranges = days(since, wish.until, zone)
-    label = f"{LABEL_PREFIX}{records.rentals.install_id}/" if known else None
-    compared = reconcile([*stretches, *own], charges, ranges, label=label, now=now)
-    pricing = cost_use.Pricing(load_prices(config.cost.prices), config.cost.compare)
-    table = CostTable(compared, ranges, [(each, pricing.use_of(each)) for each in read_sums])
-    money, use = table.money, table.use
-    return CostReport(
-        since=since,
-        until=wish.until,
-        timezone=config.budget.timezone,
-        group_by=wish.group_by,
-        money=money,
-        use=use,
-        unit=cost_use.unit_costs(money, use),
-        savings=cost_use.savings(money, use, pricing.compared()),
-        break_even=cost_use.break_even(money, use),
-        spend=spend_of(stretches, config.budget, now),
-        rows=table.rows(wish.group_by),
-        notes=[
-            *(bill.problem for bill in bills if bill.problem),
-            *_unasked(stretches, records.bills, since, wish.until),
-            *_remarks(money, stretches, config),
-        ],
-    )
+
+    def __init__(self, wish: CostWish, records: Records, config: Config, *, now: float) -> None:
+        self._wish, self._records, self._config, self._now = wish, records, config, now
+        self._zone = find_zone(config.budget.timezone)
+        self._known = records.rentals.path.exists()
+        self._stretches = cost_meter.read_stretches(records.rentals, now) if self._known else []
+        self._ledger = _Ledger(records.ledger, wish, self._zone)
+        self._since = _since(wish, self._ledger, self._stretches)
+        self.asked = [
+            each
+            for each in records.bills
+            if _rented(self._stretches, each, self._since, wish.until)
+        ]
+        """Markets at which something was rented in that time: no other is asked."""
+
+    def report(self) -> CostReport:
+        """Return the report without any bill."""
+        return self._report(self._ledger.sums(self._since), [])
+
+    async def report_with_bills(self) -> CostReport:
+        """Ask the markets, and read meanwhile; one that does not answer is told in ``notes``."""
+        import asyncio  # 15 ms that nobody pays who has rented nothing
+
+        reading = asyncio.to_thread(self._ledger.sums, self._since)
+        asking = (_bill(self._records, each, self._since, self._wish.until) for each in self.asked)
+        read_sums, bills = await asyncio.gather(reading, asyncio.gather(*asking))
+        return self._report(read_sums, bills)
+
+    def _report(self, read_sums: Sequence[Sum], bills: "Sequence[_Answer]") -> CostReport:
+        wish, config, now = self._wish, self._config, self._now
+        since, stretches = self._since, self._stretches
+        charges = [charge for bill in bills for charge in bill.charges]
+        own = _own(wish, self._ledger.first, since, now)
+        ranges = days(since, wish.until, self._zone)
+        label = f"{LABEL_PREFIX}{self._records.rentals.install_id}/" if self._known else None
+        compared = reconcile([*stretches, *own], charges, ranges, label=label, now=now)
+        pricing = cost_use.Pricing(load_prices(config.cost.prices), config.cost.compare)
+        table = CostTable(compared, ranges, [(each, pricing.use_of(each)) for each in read_sums])
+        money, use = table.money, table.use
+        return CostReport(
+            since=since,
+            until=wish.until,
+            timezone=config.budget.timezone,
+            group_by=wish.group_by,
+            money=money,
+            use=use,
+            unit=cost_use.unit_costs(money, use),
+            savings=cost_use.savings(money, use, pricing.compared()),
+            break_even=cost_use.break_even(money, use),
+            spend=spend_of(stretches, config.budget, now),
+            rows=table.rows(wish.group_by),
+            notes=[
+                *(bill.problem for bill in bills if bill.problem),
+                *_unasked(stretches, self._records.bills, since, wish.until),
+                *_remarks(money, stretches, config),
+            ],
+        )
 
 
 class _Ledger:
@@ -143,6 +163,8 @@ class _Answer(Struct, frozen=True, kw_only=True):
 
 
 async def _bill(records: Records, name: ProviderName, since: float, until: float) -> _Answer:
+    import asyncio
+
     try:
         async with asyncio.timeout(records.patience_s):
             return _Answer(charges=(await records.bills[name](since, until)).charges)

@@ -82,7 +82,7 @@ def test_serving_brings_in_no_client_and_no_tables():
     ("arguments", "spared"),
     [
         ("stats", {"aiohttp", "asyncio", "cryptography", "httpx", "paramiko", "rich", "zoneinfo"}),
-        ("cost", {"aiohttp", "cryptography", "httpx", "paramiko", "rich", "zoneinfo"}),
+        ("cost", {"aiohttp", "asyncio", "cryptography", "httpx", "paramiko", "rich", "zoneinfo"}),
         ("health --json", {"httpx._main", "paramiko", "rich"}),
         ("status", {"aiohttp", "httpx._main", "rich"}),
     ],

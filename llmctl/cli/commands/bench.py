@@ -138,7 +138,9 @@ def _target(
 
 
 def _served(loaded: "Loaded") -> "Loaded":
-    """Return the engines of the proxy that runs, where it has any that can be asked."""
+    """Return the engines of the proxy that runs where nothing is configured and it has any."""
+    if loaded.origins["backend"].kind != "default":
+        return loaded
     from llmctl.ops.served import as_served, ask_running
 
     running = ask_running(loaded, os.environ)

@@ -123,11 +123,9 @@ def _wish(
 
 
 def _report(loaded: "Loaded", wish: "CostWish", *, offline: bool) -> "CostReport":
-    import asyncio
-
     from llmctl.core.clock import SystemClock
     from llmctl.core.paths import find_paths
-    from llmctl.ops.cost import Records, collect
+    from llmctl.ops.cost import Accounts, Records
     from llmctl.state.store import RentalStore
 
     clock, paths = SystemClock(), find_paths(os.environ)
@@ -135,7 +133,12 @@ def _report(loaded: "Loaded", wish: "CostWish", *, offline: bool) -> "CostReport
     bills = {} if offline or not store.path.exists() else _bills(paths)
     records = Records(ledger=paths.ledger_file, rentals=store, bills=bills)
     try:
-        return asyncio.run(collect(wish, records, loaded.config, now=clock.now()))
+        accounts = Accounts(wish, records, loaded.config, now=clock.now())
+        if not accounts.asked:
+            return accounts.report()
+        import asyncio
+
+        return asyncio.run(accounts.report_with_bills())
     finally:
         store.close()
 

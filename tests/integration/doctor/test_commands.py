@@ -200,18 +200,37 @@ class TestBench:
         assert "there is no instance called 'nowhere'" in err
 
 
+@pytest.fixture
+async def proxy(engine, tmp_path):
+    """Its engine, and the window it asks for, are known by flags alone."""
+    flags = ("--backend", f"ollama:{engine.url}", "--num-ctx", "16384")
+    found = Proxy(tmp_path / "home", flags, {})
+    await found.start()
+    yield found
+    await found.stop()
+
+
 class TestHealth:
-    async def test_one_real_answer(self, engine, tmp_path):
-        proxy = Proxy(tmp_path / "home", ("--backend", f"ollama:{engine.url}"), {})
-        await proxy.start()
-        try:
-            variables = dict(proxy.environment)
-            for _ in range(2):
-                code, out, err = await llmctl("health", "--deep", "--json", **variables)
-                assert (code, err) == (0, "")
-                completion = json.loads(out)["links"][-1]
-                assert completion["kind"] == "completion"
-                assert completion["latency_ms"] > 0
-            assert len(engine.chats) == 2  # neither came from a cache
-        finally:
-            await proxy.stop()
+    async def test_one_real_answer(self, engine, proxy):
+        for _ in range(2):
+            code, out, err = await llmctl("health", "--deep", "--json", **proxy.environment)
+            assert (code, err) == (0, "")
+            completion = json.loads(out)["links"][-1]
+            assert completion["kind"] == "completion"
+            assert completion["latency_ms"] > 0
+        assert len(engine.chats) == 2  # neither came from a cache
+
+
+class TestOfTheProxyThatRuns:
+    async def test_the_doctor_looks_at_its_engine_and_window(self, engine, proxy, path_of_its_own):
+        variables = {**proxy.environment, "PATH": str(path_of_its_own)}
+        code, found = await findings(**variables)
+        assert found["engine/reached"]["detail"].startswith(f"ollama:{engine.url} answers")
+        assert (code, found["engine/context"]["state"]) == (3, "bad")
+        assert "16,384 tokens" in found["engine/context"]["detail"]
+
+    async def test_bench_measures_its_engine(self, engine, proxy):
+        code, out, err = await llmctl("bench", "--quiet", "--json", **proxy.environment)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["name"] == f"ollama:{engine.url}"
+        assert {each.body["options"]["num_ctx"] for each in engine.chats} == {16_384}

@@ -252,6 +252,10 @@ def test_a_ledger_that_cannot_be_read_says_why(tmp_path):
         LlmctlError, match="newer llmctl wrote the ledger at .*: it has schema 99, this one reads 3"
     ):
         open_read_only(newer)
+    begun = tmp_path / "begun.db"
+    begun.touch()
+    with pytest.raises(LlmctlError, match="begun.db was begun, and nothing could be written"):
+        open_read_only(begun)
 
 
 def test_damage_found_while_reading_is_an_error_of_ours(path, tmp_path):
