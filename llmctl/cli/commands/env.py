@@ -50,11 +50,7 @@ def env(  # noqa: PLR0913  one parameter per option
     if shell not in list(Shell):
         known = ", ".join(Shell)
         raise ConfigError(f"--shell cannot be {shell!r}: expected one of {known}")
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"--url cannot be {url!r}: expected an address that starts with http:// or https://",
-            hint="llmctl env --url http://127.0.0.1:8000",
-        )
+    _check_url(url)
     loaded = load(flags={}, environ=os.environ, path=config)
     address = running.find_address(loaded, os.environ, url=url)
     token = running.find_token(address, os.environ)
@@ -76,3 +72,14 @@ def env(  # noqa: PLR0913  one parameter per option
     options.put(document(variables) if as_json else assignments(variables, Shell(shell)))
     if sys.stdout.isatty() and not as_json and not quiet:
         options.say('# eval "$(llmctl env)" sets them in this shell')
+
+
+def _check_url(url: str | None) -> None:
+    """Raise ``ConfigError`` for an address that no client could use."""
+    from llmctl.core.errors import ConfigError
+
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"--url cannot be {url!r}: expected an address that starts with http:// or https://",
+            hint="llmctl env --url http://127.0.0.1:8000",
+        )

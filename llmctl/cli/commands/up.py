@@ -258,27 +258,25 @@ def up(  # noqa: PLR0913  one parameter per option
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet, dry_run=dry_run)
     check_key_file(key_file, session.loaded.config.rent.provider, "up")
-    keys = session.renting.access
-    spec = make_spec(
-        session.loaded,
-        name,
-        profile=profile,
-        keys=keys,
-        keep=keep,
-        existing=session.renting.store.by_name(name),
-    )
+    known, keys = session.renting.store.by_name(name), session.renting.access
+    spec = make_spec(session.loaded, name, profile=profile, keys=keys, keep=keep, existing=known)
     plan = session.run(lambda world: plan_up(world, spec))
     given = [key for key, value in flags.items() if value is not None]
-    if lost := without_effect(spec, plan, given):
-        options.say(
-            f"warning: {name} exists and stays what it is: {', '.join(lost)} would hold for a new "
-            f"machine; llmctl down {name} ends this one"
-        )
+    _warn_of(without_effect(spec, plan, given), name)
     if dry_run:
         width = columns(sys.stdout)
         options.put(plan_document(plan) if as_json else plan_text(plan, width=width))
     else:
         _carry_out(session, plan, yes=yes, as_json=as_json, quiet=quiet)
+
+
+def _warn_of(lost: "Sequence[str]", name: str) -> None:
+    """Name the options that an instance which exists cannot follow."""
+    if lost:
+        options.say(
+            f"warning: {name} exists and stays what it is: {', '.join(lost)} would hold for a new "
+            f"machine; llmctl down {name} ends this one"
+        )
 
 
 def check_key_file(key_file: "Path | None", markets: "Sequence[str]", command: str) -> None:
