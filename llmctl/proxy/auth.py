@@ -9,6 +9,7 @@ from aiohttp import web
 
 from llmctl.core.clock import Clock
 from llmctl.protocol.errors import ApiError
+from llmctl.proxy.peers import peer_name
 
 FREE_FAILURES = 10
 WINDOW_S = 60.0
@@ -54,7 +55,7 @@ class Authenticator:
 
     async def delay(self, request: web.BaseRequest) -> None:
         """Count a failure against the peer, and wait as long as its failures ask for."""
-        await asyncio.sleep(self._penalty(request.remote or ""))
+        await asyncio.sleep(self._penalty(peer_name(request.remote or "")))
 
     def _penalty(self, peer: str) -> float:
         now = self._clock.monotonic()

@@ -6,8 +6,9 @@ those on which nothing is asked; never one that is being answered. So nobody kee
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from typing import Protocol
+
+from llmctl.proxy.peers import is_this_machine
 
 PATIENCE_S = 1.0
 """Before that, who is connected may just not have been heard yet."""
@@ -29,7 +30,7 @@ class Guest(Protocol):
 
 
 class Room:
-    """Counts the connections of every peer: an address without port."""
+    """Counts the connections of every peer, as ``peer_name`` names it."""
 
     def __init__(
         self, *, most: int, most_of_peer: int | None, monotonic: Callable[[], float]
@@ -74,7 +75,7 @@ class Room:
     def _share(self, peer: str) -> int:
         if self._most_of_peer is not None:
             return self._most_of_peer
-        return self.most if _is_this_machine(peer) else min(MOST_OF_PEER, self.most)
+        return self.most if is_this_machine(peer) else min(MOST_OF_PEER, self.most)
 
     def _make_room(self, peer: str) -> bool:
         strangers = Counter(self._where[guest] for guest in self._strangers)
@@ -107,12 +108,3 @@ class Room:
             if idle is None and came is None and guest.idle:
                 idle = guest
         return idle
-
-
-def _is_this_machine(peer: str) -> bool:
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

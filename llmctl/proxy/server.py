@@ -14,12 +14,14 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
+from aiohttp.streams import EmptyStreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from llmctl.core.errors import ConfigError
 from llmctl.protocol.errors import ApiError, overloaded
 from llmctl.proxy.framing import Framing
+from llmctl.proxy.peers import peer_name
 from llmctl.proxy.responses import error_response, raw_response
 from llmctl.proxy.room import Room
 from llmctl.proxy.silence import SILENCE
@@ -83,6 +85,9 @@ class Connection(RequestHandler):
         before = self._request_count
         super().data_received(data)
         begun = self._request_count > before
+        if begun and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._stop_listening()
+            return
         if begun:
             self._headers_complete()
         self._framing.follow(data, self._messages[-1] if begun else None)
@@ -113,8 +118,20 @@ class Connection(RequestHandler):
         if not self._front.say_farewell(self):
             self.force_close()
             return
-        transport.write_eof()
+        self._say_no_more()
         self._loop.call_later(FAREWELL_S, self.force_close)
+
+    def _stop_listening(self) -> None:
+        """Drop what still comes behind a request that cannot be read; its answer is to follow."""
+        self._refused = True
+        self._headers_complete()
+        if self._front.say_farewell(self):
+            error, _ = self._messages.pop()
+            self._messages.append((error, Leftovers(self._say_no_more)))
+
+    def _say_no_more(self) -> None:
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _await_headers(self) -> None:
         self._header_deadline = self._loop.call_later(self._header_s, self._too_slow)
@@ -183,6 +200,32 @@ class Connection(RequestHandler):
         return error_response(ApiError(500, "internal error in llmctl, see its log"), close=True)
 
 
+class Leftovers(EmptyStreamReader):
+    """What a client still sends while it is told that it cannot be understood.
+
+    aiohttp reads the rest of a request for a moment before it closes, or else a reset could
+    overtake the answer. This is such a rest for requests that have none.
+    """
+
+    __slots__ = ("_over", "_say_no_more")
+
+    def __init__(self, say_no_more: Callable[[], None]) -> None:
+        super().__init__()
+        self._say_no_more = say_no_more
+        self._over = False
+
+    def is_eof(self) -> bool:
+        """Whether the client had its time."""
+        return self._over
+
+    async def readany(self) -> bytes:
+        """End the answer's direction, and wait for the client to end its own."""
+        self._say_no_more()
+        await asyncio.sleep(FAREWELL_S)
+        self._over = True
+        return b""
+
+
 def check_parser(parser: type = HttpRequestParser) -> None:
     """Raise ``ConfigError`` where aiohttp came without its compiled parser.
 
@@ -197,9 +240,9 @@ def check_parser(parser: type = HttpRequestParser) -> None:
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:
-    """Return the address a connection comes from, without its port."""
+    """Return for whom a connection counts."""
     name = transport.get_extra_info("peername")
-    return str(name[0]) if name else ""
+    return peer_name(str(name[0])) if name else ""
 
 
 def connections_for(descriptors: int) -> int:

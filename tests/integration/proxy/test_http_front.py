@@ -224,3 +224,14 @@ async def test_no_address_takes_all_connections(engine, start):
         for _, writer in (*streams, (None, again)):
             writer.transport.abort()
         await eventually(lambda: len(proxy.front.room) == 0)
+
+
+async def test_who_cannot_be_understood_hears_so_before_the_end_of_what_it_sends(proxy):
+    endless = f"{MESSAGES}\r\n{LOCAL}\r\nX-Long: ".encode() + b"x" * (5 * 1024 * 1024)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(endless)
+    async with asyncio.timeout(30):
+        await writer.drain()
+        assert shaped(await reader.read()) == (400, "invalid_request_error")
+    writer.close()
+    await eventually(lambda: len(proxy.front.room) == 0)

@@ -206,3 +206,14 @@ async def test_who_guesses_keeps_nobody_out(clock: ManualClock) -> None:
     assert all(b"200 OK" in wire.written for wire in good)
     assert stay(guessing) == [False] * 2 + [True] * 6
     assert len(cut) == 2
+
+
+@virtually
+async def test_one_network_of_ipv6_is_one_peer(clock: ManualClock) -> None:
+    server = Front(answer_those_known, header_s=HEADER_S, max_peer_connections=2)
+    busy = await connected(server, BUSY, "2001:db8:1:2::1", "2001:db8:1:2:ffff::2")
+    refused, other = await connected(server, KNOWN, "2001:db8:1:2::3", "2001:db8:1:3::1")
+    status, words = told(refused)
+    assert status == 529
+    assert "2001:db8:1:2::/64 has 2 connections" in words
+    assert stay([*busy, other]) == [True] * 3

@@ -10,8 +10,10 @@ from aiohttp.http_parser import HttpRequestParserPy
 
 from llmctl.core.errors import ConfigError
 from llmctl.proxy.server import (
+    FAREWELL_S,
     IDLE_S,
     MAX_CONNECTIONS,
+    Front,
     check_parser,
     connections_for,
     most_descriptors,
@@ -213,3 +215,39 @@ def test_a_process_may_open_what_its_connections_need() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert most_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] or hard < 0
     assert most_descriptors() >= min(2 * MAX_CONNECTIONS, hard if hard > 0 else 10**9)
+
+
+@virtually
+async def test_what_follows_nonsense_is_dropped_until_the_client_had_its_time(
+    clock: ManualClock,
+) -> None:
+    server = front(partial(answer, pause_s=1.0))
+    wire = connect(server)
+    wire.protocol.data_received(GET)
+    wire.protocol.data_received(b"no such method\r\n\r\n")
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        wire.protocol.data_received(GET)
+    assert not wire.written
+    await asyncio.sleep(1.0)
+    first, second = wire.written.split(b"HTTP/1.")[1:]
+    assert first.startswith(b"1 200")
+    assert second.startswith(b"0 400")
+    assert wire.half_closed
+    assert wire.closed_at is None
+    await asyncio.sleep(HEADER_S)
+    assert wire.closed_at == pytest.approx(1.0 + FAREWELL_S)
+    assert not server.room
+
+
+@virtually
+async def test_more_nonsense_than_can_be_waited_for_is_answered_and_ended(
+    clock: ManualClock,
+) -> None:
+    server = Front(answer, header_s=HEADER_S, max_connections=8)
+    wires = [connect(server) for _ in range(3)]
+    for wire in wires:
+        wire.protocol.data_received(b"no such method\r\n\r\n")
+    await asyncio.sleep(0.1)
+    assert all(wire.written.startswith(b"HTTP/1.0 400") for wire in wires)
+    assert [wire.closed_at is None for wire in wires] == [True, True, False]

@@ -25,7 +25,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.protocol: Connection | None = None
         self.closed_at: float | None = None
-        self.aborted = False
+        self.aborted = self.half_closed = False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -33,7 +33,11 @@ class Wire(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
-    def write_eof(self) -> None: ...
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
 
     def is_closing(self) -> bool:
         return self.closed_at is not None
