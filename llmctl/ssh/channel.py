@@ -90,6 +90,7 @@ class Channel:
         self._out: deque[memoryview] = deque()
         self._out_window = 0
         self._out_packet = MAX_PACKET
+        self._source: Callable[[int], bytes] | None = None
         self._queued = False
         self._thirsty = False
         self._eof_wanted = self._eof_sent = False
@@ -120,6 +121,17 @@ class Channel:
             self._thirsty |= full
         self._kick()
         return not full
+
+    def pump(self, source: Callable[[int], bytes]) -> None:
+        """Let the link's writer fetch what follows, as much as it asks for, until that is nothing.
+
+        For much data: no packet changes hands between two threads. ``source`` must not block, nor
+        call the channel.
+        """
+        with self._lock:
+            if not (self._close_wanted or self._ended):
+                self._source = source
+        self._kick()
 
     def write_eof(self) -> None:
         """Say that nothing follows, after what is queued."""
@@ -159,7 +171,9 @@ class Channel:
                 return None
             if (reply := self._take_reply(remote)) is not None:
                 return reply
-            return self._take_data(remote) if self._out else self._take_end(remote)
+            if self._out:
+                return self._take_data(remote)
+            return self._take_pumped(remote) or self._take_end(remote)
 
     def sent(self) -> None:
         """Go on after the message from ``take`` was sent, or there was none."""
@@ -220,13 +234,24 @@ class Channel:
         self.backlog -= size
         return wire.data(remote, pieces, size)
 
+    def _take_pumped(self, remote: int) -> bytes | None:
+        room = min(self._out_window, self._out_packet)
+        if self._source is None or not room:
+            return None
+        chunk = self._source(room)
+        if not chunk:
+            self._source = None
+            return None
+        self._out_window -= len(chunk)
+        return wire.data(remote, [memoryview(chunk)], len(chunk))
+
     def _ready(self) -> bool:
         if self._remote is None or self._ended or self._close_sent:
             return False
         replies = self._credit >= self._threshold and not self._close_wanted
         if replies or self._refusals:
             return True
-        if self._out:
+        if self._out or self._source is not None:
             return self._out_window > 0
         return self._close_wanted or (self._eof_wanted and not self._eof_sent)
 
@@ -328,5 +353,6 @@ class Channel:
             sink.closed(error)
 
     def _drop_backlog(self) -> None:
+        self._source = None
         self._out.clear()
         self.backlog = 0

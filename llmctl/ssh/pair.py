@@ -43,7 +43,7 @@ class Pair:
         self._owed = 0
         self._eof = False
         self._open = True
-        self._reading = self._flushing = False
+        self._reading = self._pumping = self._flushing = False
         self._local_eof = False
         self._channel_over = False
 
@@ -92,6 +92,17 @@ class Pair:
     def drained(self) -> None:
         """Read from the local side again."""
         self._post(self._read_on)
+
+    def _more(self, size: int) -> bytes:
+        """Read what has come from the local side; where that is nothing the loop takes over."""
+        with self._lock:
+            try:
+                chunk = self._local.recv(size) if self._open else b""
+            except OSError:
+                chunk = b""
+        if not chunk:
+            self._post(self._read_again)
+        return chunk
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -159,9 +170,13 @@ class Pair:
         self._after_flush()
 
     def _read_on(self) -> None:
-        if self._open and not self._reading and not self._local_eof:
+        if self._open and not (self._reading or self._pumping or self._local_eof):
             self._reading = True
             self._loop.add_reader(self._local, self._read)
+
+    def _read_again(self) -> None:
+        self._pumping = False
+        self._read_on()
 
     def _stop_reading(self) -> None:
         if self._reading:
@@ -181,6 +196,11 @@ class Pair:
             self._local_eof = True
             self._stop_reading()
             self._channel.write_eof()
+        elif len(chunk) == READ_BYTES:
+            self._stop_reading()
+            self._pumping = True
+            self._channel.write(chunk)
+            self._channel.pump(self._more)
         elif not self._channel.write(chunk):
             self._stop_reading()
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
+import random
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -47,6 +49,29 @@ async def leave(writer: asyncio.StreamWriter) -> None:
 def socket_path(shared_machine: Machine) -> Path:
     """A short path: unix sockets allow 104 bytes."""
     return shared_machine.log.parent / "doors" / "engine.sock"
+
+
+async def test_much_and_little_in_turns_arrive_as_they_were(
+    shared_machine: Machine, engine: Engine
+) -> None:
+    dice = random.Random(7)
+    bursts = [dice.randbytes(dice.choice((1, 900, 200_000, 1_500_000))) for _ in range(40)]
+    sent, came = hashlib.sha256(), hashlib.sha256()
+    async with doored(shared_machine.tunnel(engine.port)) as door:
+        reader, writer = await knock(door)
+        writer.write(b"echo\n")
+        for burst in bursts:
+            writer.write(burst)
+            sent.update(burst)
+            came.update(await reader.readexactly(len(burst)))
+        writer.write(b"".join(bursts))
+        writer.write_eof()
+        while data := await reader.read(65536):
+            came.update(data)
+        await leave(writer)
+        await eventually(lambda: door.connections == 0)
+    sent.update(b"".join(bursts))
+    assert came.digest() == sent.digest()
 
 
 @pytest.mark.parametrize("unix", [False, True])

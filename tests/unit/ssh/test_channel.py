@@ -1,5 +1,7 @@
 """One channel between a link and its owner: windows, order, ends, and who hears of them."""
 
+from io import BytesIO
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +46,44 @@ def test_bytes_keep_their_order_within_windows_and_packets(
     assert carrier.data() == whole[:allowed]
     assert channel.backlog == len(whole[allowed:])
     assert all(len(each) - 9 <= packet for each in carrier.sent)
+
+
+@given(st.binary(max_size=2000), st.binary(max_size=9000), st.lists(st.integers(1, 4000)))
+def test_what_is_pumped_follows_what_was_written_within_windows(
+    written: bytes, rest: bytes, grants: list[int]
+) -> None:
+    channel, carrier, _ = opened(out_window=0, packet=1000)
+    left = BytesIO(rest)
+    channel.write(written)
+    channel.pump(left.read)
+    channel.write_eof()
+    for grant in grants:
+        channel.on_window(message(grant))
+        carrier.run()
+        assert carrier.data() == (written + rest)[: len(carrier.data())]
+    allowed, whole = sum(grants), len(written + rest)
+    assert len(carrier.data()) == min(allowed, whole)
+    channel.on_window(message(20_000))
+    carrier.run()
+    assert carrier.data() == written + rest
+    assert carrier.kinds()[-1] == wire.EOF
+    assert not carrier.queue
+
+
+def test_pumping_ends_with_its_source_and_with_the_channel() -> None:
+    channel, carrier, _ = opened(packet=1000)
+    channel.pump(BytesIO(b"first").read)
+    carrier.run()
+    channel.write(b" second")
+    carrier.run()
+    assert carrier.data() == b"first second"
+    channel.pump(BytesIO(bytes(5000)).read)
+    carrier.step()
+    channel.abort()
+    carrier.run()
+    channel.pump(BytesIO(b"too late").read)
+    carrier.run()
+    assert carrier.kinds() == [wire.DATA, wire.DATA, wire.DATA, wire.CLOSE]
 
 
 def test_channels_take_turns() -> None:
