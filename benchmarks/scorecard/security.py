@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import random
 import secrets
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -146,18 +148,18 @@ async def guessing(run: Run) -> AsyncIterator[Figure]:
         await served.json(ask())
         asked, rounds = run.many(300, 150), run.many(5, 3)
         quiet = [await _good(served, asked) for _ in range(rounds)]
-        spent, began = cpu_s(served.pid), time.monotonic()
-        statuses: list[int] = []
-        async with asyncio.TaskGroup() as group:
-            sender = group.create_task(_guess(served, guesses, sending_s, statuses))
-            await asyncio.sleep(sending_s / 10)
-            busy = [await _good(served, asked) for _ in range(rounds)]
-            sent_s = await sender - began
-        took = time.monotonic() - began
+        spent = cpu_s(served.pid)
+        guesser = await _guesser(served, guesses, sending_s)
+        await asyncio.sleep(sending_s / 10)
+        busy = [await _good(served, asked) for _ in range(rounds)]
+        heard, _ = await guesser.communicate()
         spent = cpu_s(served.pid) - spent
-    yield Figure("wrong tokens sent", len(statuses), "guesses", guesses, at_least=True)
-    yield Figure("wrong tokens accepted", sum(s != 401 for s in statuses), "answers", 0)
-    yield Figure("time to send them", sent_s, "s", sending_s + 0.5)
+    said = json.loads(heard)
+    answers, took = sum(said["statuses"].values()), said["answered_s"]
+    yield Figure("wrong tokens sent", answers, "guesses", guesses, at_least=True)
+    accepted = answers - said["statuses"].get("401", 0)
+    yield Figure("wrong tokens accepted", accepted, "answers", 0)
+    yield Figure("time to send them", said["sent_s"], "s", sending_s + 0.5)
     yield Figure("time until all are answered", took, "s", sending_s + ANSWERED_S)
     yield Figure("CPU for them", spent / took, "cores", 1.0)
     ratios = [quantile(b, 0.99) / quantile(q, 0.99) for b, q in zip(busy, quiet, strict=True)]
@@ -167,19 +169,17 @@ async def guessing(run: Run) -> AsyncIterator[Figure]:
     yield Figure("timing of a right prefix: |t|", abs(t), "t", NOT_SIGNIFICANT)
 
 
-async def _guess(served: Served, count: int, within_s: float, statuses: list[int]) -> float:
-    """Send each at its time, whatever became of those before; returns when the last was sent."""
-
-    async def guess() -> None:
-        status, _, _ = await served.json([], token=f"llmctl_{secrets.token_urlsafe(32)}")
-        statuses.append(status)
-
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            await asyncio.sleep(max(0.0, began + within_s * number / count - time.monotonic()))
-            group.create_task(guess())
-        return time.monotonic()
+async def _guesser(served: Served, count: int, within_s: float) -> asyncio.subprocess.Process:
+    """Start to guess; returns once that has begun."""
+    words = ("--url", served.proxy.url, "--count", str(count), "--within", str(within_s))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.scorecard.guesser", *words),
+        cwd=suites.ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    return process
 
 
 async def _good(served: Served, count: int) -> list[float]:
