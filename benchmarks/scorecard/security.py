@@ -146,7 +146,7 @@ async def guessing(run: Run) -> AsyncIterator[Figure]:
     sending_s = GUESSES_S * guesses / 10_000
     async with serving(run.directory, OllamaEmulator(Answer("Hello"))) as served:
         await served.json(ask())
-        asked, rounds = run.many(300, 150), run.many(5, 3)
+        asked, rounds = run.many(1000, 300), run.many(5, 3)
         quiet = [await _good(served, asked) for _ in range(rounds)]
         spent = cpu_s(served.pid)
         guesser = await _guesser(served, guesses, sending_s)

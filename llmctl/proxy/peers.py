@@ -1,11 +1,16 @@
 """For whom a connection counts: an address, or the network in which one host may take any."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 NETWORK_BITS = 64
 """What providers give to one customer at the least (RFC 6177): each has 2^64 addresses in it."""
 
+RECENT = 1024
+"""Addresses that are not looked at again: to read one takes longer than to look it up."""
 
+
+@lru_cache(RECENT)
 def peer_name(address: str) -> str:
     """Return the peer of an address as the socket names it; what is no IP address is its own.
 
@@ -17,6 +22,7 @@ def peer_name(address: str) -> str:
     return str(IPv6Network((int(parsed), NETWORK_BITS), strict=False))
 
 
+@lru_cache(RECENT)
 def is_this_machine(peer: str) -> bool:
     """Tell whether a peer is the machine that llmctl runs on."""
     parsed = _parsed(peer)
