@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -169,13 +169,13 @@ async def soak(run: Run) -> AsyncIterator[Figure]:
         await served.health()  # has one of its own to the engine, as later
         channels = await _channels(served)
         await _live(served, 10.0, [])
-        await asyncio.sleep(1)
+        await _channels_left(served, channels)
         before = _standing(served.pid)
         await _live(served, seconds, samples)
-        await asyncio.sleep(3)
+        left = await _channels_left(served, channels)
         after = _standing(served.pid)
         engine.requests.clear()
-        health, left = await served.health(), await _channels_left(served, channels)
+        health = await served.health()
     yield Figure("soak", seconds, "s", seconds, at_least=True)
     yield Figure("soak: memory slope", slope(samples) * 600, "MB/10 min", 1.0)
     for name, first, last in zip(("descriptors", "threads"), before, after, strict=True):
@@ -200,6 +200,14 @@ async def _channels_left(served: Served, before: int) -> int:
 
 
 async def _live(served: Served, seconds: float, samples: list[tuple[float, float]]) -> None:
+    """Ask for so long, on connections that are closed afterwards."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await _ask_and_leave(replace(served, session=session), seconds, samples)
+
+
+async def _ask_and_leave(
+    served: Served, seconds: float, samples: list[tuple[float, float]]
+) -> None:
     end = time.monotonic() + seconds
 
     async def client(number: int) -> None:
