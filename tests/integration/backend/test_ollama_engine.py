@@ -328,8 +328,10 @@ async def test_closing_the_iterator_closes_the_connection(emu, engine_at) -> Non
     emu.script = Answer("a", Stall())
     answer = engine_at(emu.url).chat(plan())
     await anext(answer)
+    assert emu.open_connections == 1
     await answer.aclose()
-    await emu.until(lambda: len(emu.closed) == 1 and emu.open_connections == 0)
+    await emu.until(lambda: emu.closed and emu.open_connections == 0)
+    assert (len(emu.closed), emu.open_connections) == (1, 0)
 
 
 async def test_closing_after_done_does_not_wait_for_the_end_of_the_body(emu, engine_at) -> None:

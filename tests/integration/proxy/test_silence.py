@@ -89,8 +89,10 @@ async def test_a_client_that_leaves_while_it_gets_white_space(engine, proxy_of):
     async with proxy_of(Silence(blank_s=0.02)) as proxy:
         async with proxy.post(ask()) as response:
             await response.content.readexactly(2)
+            assert not engine.closed
             response.close()
-        await engine.until(lambda: len(engine.closed) == 1)
+        await engine.until(lambda: bool(engine.closed))
+        assert len(engine.closed) == 1
 
 
 async def test_streams_and_whole_answers_wait_for_one_generation(engine, proxy_of):

@@ -101,7 +101,8 @@ async def test_more_than_a_page_is_followed(opened):
         for start in range(0, 1200, 400):
             for number in range(start, start + 400):
                 journal.append(entry_row(entry(number), seal()))
-            await until(journal, start + 400)
+            found = await until(journal, start + 400)
+            assert found == [key(number) for number in range(start + 400)]
 
 
 async def test_two_proxies_see_each_others_entries_and_outcomes(opened):

@@ -161,6 +161,7 @@ async def test_follow_that_is_left_ends_the_command(remote: Remote, tmp_path) ->
     async with asyncio.timeout(30):
         while not await ended():
             await asyncio.sleep(0.02)
+    assert await ended()
 
 
 async def test_http(remote: Remote, port: int) -> None:
@@ -240,6 +241,7 @@ async def test_close_leaves_no_thread(target: SshTarget, key: Key, pins: Pins) -
     await remote.close()
     # one of the executor, which to_thread keeps; the others are about to end
     await eventually(lambda: threading.active_count() <= before + 1)
+    assert threading.active_count() <= before + 1
 
 
 async def test_secrets_are_not_in_argv(remote: Remote) -> None:

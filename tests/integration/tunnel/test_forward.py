@@ -7,7 +7,8 @@ import os
 import random
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ async def knock(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
     if door.url.startswith("unix:"):
         return await asyncio.open_unix_connection(door.url.removeprefix("unix:"))
     return await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]))
+
+
+def still(figure: Callable[[], int]) -> Callable[[], bool]:
+    """Whether the figure was the same at a hundred looks in a row."""
+    looks: deque[int] = deque(maxlen=100)
+
+    def unchanged() -> bool:
+        looks.append(figure())
+        return looks.count(looks[0]) == looks.maxlen
+
+    return unchanged
 
 
 async def leave(writer: asyncio.StreamWriter) -> None:
@@ -187,8 +199,8 @@ async def test_a_reader_that_comes_back_gets_every_byte(
         reader, writer = await knock(door)
         writer.transport.pause_reading()
         writer.write(b"records 0 20000 0\n")
-        await eventually(lambda: shared_machine and door._tunnel.status().received_bytes > 500_000)
-        await asyncio.sleep(0.2)
+        await eventually(lambda: door._tunnel.status().received_bytes > 500_000)
+        await eventually(still(lambda: door._tunnel.status().received_bytes))
         writer.transport.resume_reading()
         while data := await reader.read(65536):
             history.got(0, data)
@@ -205,9 +217,10 @@ async def test_a_client_that_leaves_closes_the_connection_at_the_engine(
         writer.write(b"flood\n")
         await reader.readexactly(100_000)
         closed = engine.closed
+        assert door.connections == 1
         writer.transport.abort()
-        await eventually(lambda: engine.closed > closed)
-        await eventually(lambda: door.connections == 0)
+        await eventually(lambda: engine.closed > closed and not door.connections)
+        assert (engine.closed, door.connections) == (closed + 1, 0)
 
 
 async def test_a_broken_link_resets_and_does_not_look_like_an_end(

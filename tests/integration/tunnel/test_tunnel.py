@@ -115,6 +115,8 @@ async def test_what_is_written_before_close_arrives(
         writer.close()
         await writer.wait_closed()
         await eventually(lambda: b"POST /last HTTP/1.1\r\n" in engine.requests)
+        sent = [line for line in engine.requests if line.startswith(b"POST")]
+        assert sent == [b"POST /x HTTP/1.1\r\n", b"POST /last HTTP/1.1\r\n"]
 
 
 async def test_abort_closes_the_connection_at_the_engine(
@@ -126,8 +128,8 @@ async def test_abort_closes_the_connection_at_the_engine(
         await reader.readexactly(100_000)
         closed = engine.closed
         writer.transport.abort()
-        await eventually(lambda: engine.closed > closed)
-        await eventually(lambda: tunnel.status().channels <= 1)
+        await eventually(lambda: engine.closed > closed and tunnel.status().channels <= 1)
+        assert engine.closed == closed + 1
 
 
 async def test_readers_that_stall_hold_a_window_each_and_stop_nobody(

@@ -11,7 +11,7 @@ from aiohttp.web import RequestPayloadError
 from llmctl.protocol.errors import ApiError
 from llmctl.proxy.body import BodyLimits, read_body
 from tests.clocks import ManualClock
-from tests.unit.proxy import virtual_time
+from tests.unit.proxy.wire import virtually
 
 LIMITS = BodyLimits(max_bytes=1000, pause_s=20.0)
 
@@ -76,11 +76,8 @@ async def test_an_announced_length_beyond_the_limit_is_refused_at_once():
     assert (await refusal(reader(), Content_Length="1001")).status == 413
 
 
-def test_silence_is_a_408_but_each_piece_buys_time():
-    virtual_time.run(piece_by_piece)
-
-
-async def piece_by_piece(clock: ManualClock) -> None:
+@virtually
+async def test_silence_is_a_408_but_each_piece_buys_time(clock: ManualClock) -> None:
     content = reader()
     reading = asyncio.get_running_loop().create_task(refusal(content))
     for _ in range(10):

@@ -22,8 +22,8 @@ from tests.unit.protocol.streams import (
     sse_events,
     without_ids,
 )
-from tests.unit.proxy import virtual_time
 from tests.unit.proxy.stage import Client, Stage, settle, until
+from tests.unit.proxy.wire import virtually
 
 # -- who hears what
 
@@ -173,11 +173,8 @@ async def test_a_prompt_nobody_counted_is_reported_as_measured_without_hurry():
 # -- silence
 
 
-def test_ten_minutes_of_silence_are_filled_as_the_client_needs_it():
-    virtual_time.run(ten_minutes)
-
-
-async def ten_minutes(clock: ManualClock) -> None:
+@virtually
+async def test_ten_minutes_of_silence_are_filled_as_the_client_needs_it(clock: ManualClock) -> None:
     stage = Stage(clock=clock, ping_s=SILENCE.ping_s)
     client = stage.start()
     await asyncio.sleep(600)
@@ -195,11 +192,8 @@ async def ten_minutes(clock: ManualClock) -> None:
     assert max(after - before for before, after in pairwise(real)) <= 10
 
 
-def test_words_put_the_next_ping_off():
-    virtual_time.run(words_now_and_then)
-
-
-async def words_now_and_then(clock: ManualClock) -> None:
+@virtually
+async def test_words_put_the_next_ping_off(clock: ManualClock) -> None:
     stage = Stage(clock=clock, ping_s=8.0)
     client = stage.start()
     for pause_s in (7.9, 7.9, 8.1, 15.9, 16.1):
@@ -211,11 +205,8 @@ async def words_now_and_then(clock: ManualClock) -> None:
     assert pings == pytest.approx([23.8, 31.9, 47.8, 55.8], abs=0.1)
 
 
-def test_one_who_joins_in_the_silence_gets_the_block_that_is_open():
-    virtual_time.run(join_in_the_silence)
-
-
-async def join_in_the_silence(clock: ManualClock) -> None:
+@virtually
+async def test_one_who_joins_in_the_silence_gets_the_block_that_is_open(clock: ManualClock) -> None:
     stage = Stage(clock=clock, ping_s=8.0)
     first = stage.start()
     await asyncio.sleep(200)
@@ -226,11 +217,8 @@ async def join_in_the_silence(clock: ManualClock) -> None:
     assert b"ping" not in late.stream
 
 
-def test_nothing_is_said_after_the_end():
-    virtual_time.run(end_and_wait)
-
-
-async def end_and_wait(clock: ManualClock) -> None:
+@virtually
+async def test_nothing_is_said_after_the_end(clock: ManualClock) -> None:
     stage = Stage(clock=clock, ping_s=8.0)
     client = stage.start()
     stage.engine.say("x", done(), None)
@@ -347,11 +335,8 @@ async def test_it_ends_when_the_last_one_has_left(opened):
         stage.generation.replay()
 
 
-def test_one_that_is_left_before_its_first_step_ends_as_well():
-    virtual_time.run(leave_at_once)
-
-
-async def leave_at_once(clock: ManualClock) -> None:
+@virtually
+async def test_one_that_is_left_before_its_first_step_ends_as_well(clock: ManualClock) -> None:
     stage = Stage(clock=clock, ping_s=8.0)
     stage.generation.start(stage.tasks)
     stage.generation.leave(stage.generation.join(frames=True))
