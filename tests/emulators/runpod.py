@@ -23,7 +23,7 @@ from aiohttp import web
 
 from tests.emulators.billing import Line
 from tests.emulators.market import Machine, Market
-from tests.emulators.runpod_container import Containers
+from tests.emulators.runpod_containers import PodContainers
 from tests.emulators.runpod_graphql import GraphQl
 from tests.emulators.runpod_pods import (
     ACTIONS,
@@ -86,7 +86,7 @@ class RunPod:
         """Requests a minute before 429; the real limit is 60."""
         self.url = ""
         self.graphql = GraphQl(self)
-        self.containers = Containers(self) if run_args else None
+        self.containers = PodContainers(self) if run_args else None
         self._recent: deque[float] = deque()
         self._runner: web.AppRunner | None = None
 

@@ -39,7 +39,7 @@ from aiohttp import web
 
 from tests.emulators.market import Machine, Market
 from tests.emulators.server import reset
-from tests.emulators.vast_containers import Containers
+from tests.emulators.vast_containers import ContractContainers
 from tests.emulators.vast_contracts import (
     FATES,
     QUEUED,
@@ -102,7 +102,7 @@ class VastEmulator:
         """Uploaded logs by token: how often they are still missing, and the text."""
         self._port = port
         self._last: dict[str, float] = {}
-        self.containers = Containers(self) if run_onstart else None
+        self.containers = ContractContainers(self) if run_onstart else None
         self.contracts.arms_deadlines = not run_onstart
         self._runner: web.AppRunner | None = None
 
