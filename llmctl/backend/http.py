@@ -27,6 +27,9 @@ It is read at once and cut into chunks, many times its size: most of what a clie
 nothing. With aiohttp's 256 kB that was 2.5 MB a stream, with this 0.6 (benchmarks/stalled.py); a
 flood of tokens passes as fast.
 """
+DOUBT_S = 1.0
+"""For so long after a connection was lost none is used that was open before: a server that ends
+its idle connections, or a link that lost them, hardly ends one."""
 COPIED_BODY_BYTES = 1024 * 1024
 """Up to here a body is handed over whole; beyond it in pieces, between which others run."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -75,6 +78,9 @@ class EngineHttp:
         if connector is not None:
             self._headers["Host"] = "127.0.0.1"  # what it is called there; Ollama refuses others
         self._session: aiohttp.ClientSession | None = None
+        self._spare: aiohttp.ClientSession | None = None
+        """Keeps no connection, for a second try."""
+        self._doubtful_until = 0.0
 
     async def get(self, path: str) -> Reply:
         """Ask for something the engine has at hand; raises ``ApiError`` when it does not answer."""
@@ -110,9 +116,10 @@ class EngineHttp:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._spare):
+            if session is not None:
+                await session.close()
+        self._session = self._spare = None
 
     async def _begin(
         self, path: str, body: bytes, headers: dict[str, str] | None, decoder: StreamDecoder
@@ -163,11 +170,10 @@ class EngineHttp:
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str] | None = None
     ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = self._open_session()
+        session = self._current_session()
         large = body is not None and len(body) > COPIED_BODY_BYTES
         try:
-            return await self._session.request(
+            return await session.request(
                 method,
                 self.address + path,
                 data=io.BytesIO(body) if body is not None and large else body,
@@ -176,12 +182,23 @@ class EngineHttp:
             )
         except (aiohttp.ClientError, OSError) as failure:
             slow = isinstance(failure, aiohttp.ServerTimeoutError)
+            if self._no_connection(failure) is None:
+                self._doubtful_until = asyncio.get_running_loop().time() + DOUBT_S
             raise Unreachable(self._explain(failure), retry_once=not slow) from failure
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _current_session(self) -> aiohttp.ClientSession:
+        if asyncio.get_running_loop().time() < self._doubtful_until:
+            if self._spare is None:
+                self._spare = self._open_session({"Connection": "close"})
+            return self._spare
+        if self._session is None:
+            self._session = self._open_session({})
+        return self._session
+
+    def _open_session(self, headers: dict[str, str]) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=self._connector(),
-            headers=self._headers,
+            headers=self._headers | headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
             trust_env=False,
@@ -190,7 +207,8 @@ class EngineHttp:
 
     def _explain(self, failure: Exception) -> str:
         if isinstance(failure, aiohttp.ClientResponseError):
-            return f"what listens at {self.address} does not speak HTTP: {failure.message}"
+            first = failure.message.partition("\n")[0].rstrip(":")
+            return f"what listens at {self.address} does not speak HTTP: {first}"
         if (reason := self._no_connection(failure)) is not None:
             return f"cannot reach the engine at {self.address}: {reason}"
         return f"the engine at {self.address} closed the connection before it answered"

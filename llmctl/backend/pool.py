@@ -20,7 +20,8 @@ from llmctl.protocol.errors import ApiError, broken_stream, overloaded
 
 START_S = 0.3
 """How long the start waits for engines to say what they have."""
-RETRY_PAUSE_S = 0.05
+RETRY_PAUSE_S = 0.01
+"""Short enough that two failures in a row still become an HTTP status (``Silence.grace_s``)."""
 MAX_ROUTES = 1000
 """Names whose route is remembered: clients choose them, so there is a limit."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import aiohttp
 
@@ -12,6 +13,8 @@ from llmctl.protocol.lines import StreamDecoder
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error answer is read."""
+ERROR_S = 5.0
+"""How long an error answer may take to arrive; then what there is of it has to do."""
 LAST_BYTES_S = 0.25
 """How long to wait for the end of the HTTP body after ``done``, to keep the connection."""
 
@@ -39,11 +42,14 @@ class Reading:
         *,
         address: str,
         idle_s: float,
+        error_s: float = ERROR_S,
     ) -> None:
+        self._error_s = error_s
         self._response = response
         self._decoder = decoder
         self._address = address
         self._silence = _Silence(idle_s, response.close)
+        self._watched = _watch_the_end(response)
 
     async def first(self) -> list[EngineChunk]:
         """Wait for the first chunks, as long as the caller does; closed if this raises."""
@@ -66,6 +72,7 @@ class Reading:
     def close(self) -> None:
         """Give the connection back if the answer is complete, else close it."""
         self._silence.stop()
+        self._watched()
         self._response.close()
 
     async def _next(self) -> list[EngineChunk]:
@@ -96,16 +103,46 @@ class Reading:
         status, decoder = self._response.status, self._decoder
         if status == 200:
             return
-        body = b""
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            body = await read_whole(self._response, max_bytes=MAX_ERROR_BYTES)
-        raise from_engine(status, body, model=decoder.model, num_ctx=decoder.num_ctx)
+        body = bytearray()
+        with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(self._error_s):
+                while part := await self._response.content.read(MAX_ERROR_BYTES - len(body)):
+                    body += part
+        raise from_engine(status, bytes(body), model=decoder.model, num_ctx=decoder.num_ctx)
 
     async def _read_to_the_end(self) -> None:
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(LAST_BYTES_S):
                 while await self._response.content.readany():
                     pass  # what follows ``done`` means nothing
+
+
+def _watch_the_end(response: aiohttp.ClientResponse) -> Callable[[], object]:
+    """Let a read fail once the connection is gone; returns what ends the watch.
+
+    aiohttp closes the connection at a chunk it cannot read, and tells nobody who waits for the
+    body (3.14).
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    closed = None if protocol is None else protocol.closed
+    if closed is None:  # it is gone, or all of a short answer is here
+        return lambda: None
+
+    def gone(_closed: asyncio.Future[None]) -> None:
+        content = response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+    closed.remove_done_callback(_noticed)  # once for a connection, however many answers it brings
+    closed.add_done_callback(_noticed)
+    closed.add_done_callback(gone)
+    return partial(closed.remove_done_callback, gone)
+
+
+def _noticed(closed: asyncio.Future[None]) -> None:
+    """Take the reason, or asyncio complains that nobody did."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 class _Silence:

@@ -319,6 +319,13 @@ async def test_without_an_engine_it_says_so_and_still_answers_from_the_cache(eng
     assert str(engine.port) in body["error"]["message"]
 
 
+async def test_a_stream_from_an_engine_that_is_gone_is_refused_before_it_begins(engine, proxy):
+    await engine.refuse()
+    status, headers, body = await proxy.json(ask(stream=True))
+    assert (status, body["error"]["type"]) == (529, "overloaded_error")
+    assert int(headers["retry-after"]) >= 1
+
+
 async def test_what_happened_is_in_the_ledger(engine, proxy):
     await proxy.json(ask())
     await proxy.events(ask())
