@@ -36,7 +36,7 @@ class EngineDone(Struct, frozen=True, kw_only=True):
     """The engine's own end of an answer."""
 
     reason: str
-    """``stop``, ``length`` or ``tool_calls``; other words count as ``stop``."""
+    """``stop``, ``length``, ``tool_calls`` or ``content_filter``; other words count as ``stop``."""
     prompt_tokens: int | None = None
     """The whole prompt, engine-cached prefix included."""
     cached_prompt_tokens: int | None = None
@@ -44,6 +44,16 @@ class EngineDone(Struct, frozen=True, kw_only=True):
     hidden_tokens: int = 0
     """Part of ``completion_tokens`` that was never streamed: reasoning some engines keep."""
     prompt_ms: float | None = None
+
+
+def counted(value: Any) -> int | None:
+    """Return what an engine says it counted, None where that is no number of tokens.
+
+    An answer is not thrown away because of its counts: some servers write 12.0, or nonsense.
+    """
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 class EngineChunk(Struct, kw_only=True, gc=False):

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from llmctl.protocol.calls import arguments_of
-from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall
+from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall, counted
 from llmctl.protocol.errors import from_engine
 from llmctl.protocol.lines import StreamDecoder
 
@@ -33,9 +33,9 @@ class _Line(Struct, gc=False):
     done: bool = False
     done_reason: str | None = None
     error: Any = None
-    prompt_eval_count: int | None = None
-    prompt_eval_duration: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: Any = None
+    prompt_eval_duration: Any = None
+    eval_count: Any = None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -95,10 +95,10 @@ def _call(call: _ToolCall) -> EngineToolCall:
 
 
 def _done(line: _Line) -> EngineDone:
-    duration_ns = line.prompt_eval_duration
+    duration_ns = counted(line.prompt_eval_duration)
     return EngineDone(
         reason=line.done_reason or "stop",
-        prompt_tokens=line.prompt_eval_count,
-        completion_tokens=line.eval_count,
+        prompt_tokens=counted(line.prompt_eval_count),
+        completion_tokens=counted(line.eval_count),
         prompt_ms=None if duration_ns is None else duration_ns / 1e6,
     )

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from llmctl.protocol.calls import arguments_of, parse_json
-from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall
-from llmctl.protocol.errors import from_engine
+from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall, counted
+from llmctl.protocol.errors import broken_stream, from_engine
 from llmctl.protocol.lines import MAX_LINE_BYTES, StreamDecoder
 
 
@@ -38,16 +38,16 @@ class _Choice(Struct, gc=False):
 
 
 class _PromptDetails(Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Any = None
 
 
 class _CompletionDetails(Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
 
 
 class _Usage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -55,10 +55,10 @@ class _Usage(Struct):
 class _Timings(Struct):
     """llama.cpp's own counters."""
 
-    cache_n: int | None = None
-    prompt_n: int | None = None
+    cache_n: Any = None
+    prompt_n: Any = None
     prompt_ms: float | None = None
-    predicted_n: int | None = None
+    predicted_n: Any = None
 
 
 class _Event(Struct, gc=False):
@@ -71,6 +71,8 @@ class _Event(Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Event).decode
+_GIVEN_UP = frozenset({"abort", "error"})
+"""How vLLM and SGLang end an answer that they do not finish."""
 
 
 class OpenAIDecoder(StreamDecoder):
@@ -122,8 +124,7 @@ class OpenAIDecoder(StreamDecoder):
                 for part in delta.tool_calls or ():
                     self._add_part(part, chunks)
             if choice.finish_reason:
-                self._reason = choice.finish_reason
-                self._finish_calls(chunks)
+                self._finish(choice.finish_reason, chunks)
 
     def _add_part(self, part: _ToolDelta, chunks: list[EngineChunk]) -> None:
         function = part.function or _Function()
@@ -148,6 +149,13 @@ class OpenAIDecoder(StreamDecoder):
                 return None if function.name and call.name and another else call
         return None
 
+    def _finish(self, reason: str, chunks: list[EngineChunk]) -> None:
+        if reason in _GIVEN_UP:
+            message = f"the engine gave up on the answer (finish reason {reason!r})"
+            raise broken_stream(message)
+        self._reason = reason
+        self._finish_calls(chunks)
+
     def _finish_calls(self, chunks: list[EngineChunk]) -> None:
         calls, self._calls = self._calls, []
         if self._reason == "length" and calls and not calls[-1].is_whole():
@@ -171,19 +179,18 @@ class OpenAIDecoder(StreamDecoder):
 
     def _done(self) -> EngineDone:
         usage, timings = self._usage, self._timings
-        prompt = usage.prompt_tokens
-        if prompt is None and timings.prompt_n is not None:
-            prompt = timings.prompt_n + (timings.cache_n or 0)
-        details = usage.prompt_tokens_details
-        cached = details.cached_tokens if details is not None else None
-        hidden = usage.completion_tokens_details
-        completion = usage.completion_tokens
+        prompt, completion = counted(usage.prompt_tokens), counted(usage.completion_tokens)
+        prompt_n, cache_n = counted(timings.prompt_n), counted(timings.cache_n)
+        if prompt is None and prompt_n is not None:
+            prompt = prompt_n + (cache_n or 0)
+        details, hidden = usage.prompt_tokens_details, usage.completion_tokens_details
+        cached = None if details is None else counted(details.cached_tokens)
         return EngineDone(
             reason=self._reason or "stop",
             prompt_tokens=prompt,
-            cached_prompt_tokens=timings.cache_n if cached is None else cached,
-            completion_tokens=timings.predicted_n if completion is None else completion,
-            hidden_tokens=(hidden.reasoning_tokens or 0) if hidden is not None else 0,
+            cached_prompt_tokens=cache_n if cached is None else cached,
+            completion_tokens=counted(timings.predicted_n) if completion is None else completion,
+            hidden_tokens=0 if hidden is None else counted(hidden.reasoning_tokens) or 0,
             prompt_ms=timings.prompt_ms,
         )
 

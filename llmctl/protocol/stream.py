@@ -83,6 +83,8 @@ class Composer:
         ended = self.stop_matched or (self._done is not None and not self._ran_out())
         if not ended or self._excused or self._unsound or not isinstance(self._end, Finished):
             return False
+        if self._done is not None and self._done.reason == "content_filter":
+            return False
         return self._end.stop_reason != "max_tokens" and self._blocks.begun
 
     @property

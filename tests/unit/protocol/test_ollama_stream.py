@@ -74,6 +74,22 @@ def test_metrics_left_out_on_the_wire_stay_unknown():
 
 
 @pytest.mark.parametrize(
+    ("counts", "read"),
+    [
+        ({"prompt_eval_count": 9.0, "eval_count": 4.0}, (9, 4)),
+        ({"prompt_eval_count": "9", "eval_count": None}, (None, None)),
+        ({"prompt_eval_count": -1, "eval_count": -4}, (None, None)),
+        ({"prompt_eval_count": 10**30, "eval_count": 0.5}, (None, None)),
+        ({"prompt_eval_count": [9], "eval_count": True}, (None, None)),
+    ],
+)
+def test_an_answer_is_not_lost_to_counts_that_are_none(counts, read):
+    line = json.dumps({"message": {"content": ""}, "done": True, **counts}).encode() + b"\n"
+    done = decode(line)[0].done
+    assert (done.prompt_tokens, done.completion_tokens) == read
+
+
+@pytest.mark.parametrize(
     ("arguments", "read"),
     [(None, {}), ('{"a": 1}', {"a": 1}), ("{cut", {UNPARSED: {"raw": "{cut", "len": 4}})],
 )

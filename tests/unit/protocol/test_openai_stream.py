@@ -76,6 +76,10 @@ def test_any_split_gives_the_same_chunks(where):
         ({}, EngineDone(reason="stop")),
         ({"usage": None}, EngineDone(reason="stop")),
         (
+            {"usage": {"prompt_tokens": "5", "completion_tokens": -6}, "timings": {"prompt_n": 7.0}},
+            EngineDone(reason="stop", prompt_tokens=7),
+        ),
+        (
             {"timings": {"cache_n": 100, "prompt_n": 7, "prompt_ms": 1.5, "predicted_n": 3}},
             EngineDone(
                 reason="stop", prompt_tokens=107, cached_prompt_tokens=100, completion_tokens=3,
@@ -124,6 +128,16 @@ def test_the_end_may_lack_its_mark_or_its_reason_but_not_both():
     assert decode(openai_event(content="a") + DONE)[-1].done.reason == "stop"
     with pytest.raises(ApiError, match="closed the stream before m had finished"):
         decode(openai_event(content="a"))
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_an_answer_that_the_engine_gave_up_is_none(reason):
+    decoder = OpenAIDecoder(model="m")
+    data = openai_event(content="half") + openai_event(finish_reason=reason) + DONE
+    assert decoder.feed(data) == [EngineChunk(text="half")]
+    with pytest.raises(ApiError, match=f"gave up on the answer .*{reason}") as caught:
+        decoder.finish()
+    assert caught.value.retry_once
 
 
 def test_no_call_is_given_before_it_is_whole():

@@ -301,6 +301,12 @@ def test_calls_a_cache_should_not_or_cannot_hold(arguments):
     assert not composer.complete
 
 
+def test_an_answer_that_was_filtered_is_not_complete():
+    composer, message = compose([EngineChunk(text="I was"), done("content_filter")])
+    assert message.stop_reason == "end_turn"
+    assert not composer.complete
+
+
 def test_an_answer_without_an_end_is_not_complete():
     composer = Composer(request(), input_tokens=7)
     assert not composer.complete
