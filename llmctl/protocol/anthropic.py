@@ -166,6 +166,8 @@ class MessagesRequest(Struct, frozen=True, kw_only=True):
     stop_sequences: list[str] | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
+    thread: Any = None
+    """Beta: ``create`` asks to keep the conversation, ``continue`` to go on with one that is."""
 
 
 StopReason = Literal[

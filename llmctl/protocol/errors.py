@@ -33,7 +33,8 @@ class ApiError(BackendError):
 
     ``retry_after_s`` becomes the ``retry-after`` header; ``another_backend`` says that the failure
     is this backend's own, so the next one may be tried while nothing has been sent; ``retry_once``
-    says that the same engine may well succeed when asked again.
+    says that the same engine may well succeed when asked again. ``error_code`` tells
+    clients what they can do about it, in the ``details`` of the body.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class ApiError(BackendError):
         retry_after_s: int | None = None,
         another_backend: bool = False,
         retry_once: bool = False,
+        error_code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.error_code = error_code
         fallback = "invalid_request_error" if status < 500 else "api_error"
         self.type = ERROR_TYPES.get(status, fallback)
         self.retry_after_s = retry_after_s
@@ -77,9 +80,10 @@ def broken_stream(message: str) -> ApiError:
     return ApiError(502, message, another_backend=True, retry_once=True)
 
 
-class _ErrorDetail(Struct, frozen=True, kw_only=True):
+class _ErrorDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     message: str
+    details: dict[str, str] | None = None
 
 
 class _ErrorBody(Struct, tag="error", tag_field="type", frozen=True, kw_only=True):
@@ -89,7 +93,8 @@ class _ErrorBody(Struct, tag="error", tag_field="type", frozen=True, kw_only=Tru
 
 def body(error: ApiError, request_id: str) -> bytes:
     """Return the JSON body of a failed answer, in Anthropic's shape."""
-    detail = _ErrorDetail(type=error.type, message=error.message)
+    details = None if error.error_code is None else {"error_code": error.error_code}
+    detail = _ErrorDetail(type=error.type, message=error.message, details=details)
     return msgspec.json.encode(_ErrorBody(error=detail, request_id=request_id))
 
 

@@ -70,6 +70,7 @@ def decode(body: bytes) -> MessagesRequest:
 def decode_for_count(body: bytes) -> MessagesRequest:
     """Decode and check the body of ``count_tokens``, which needs no ``max_tokens``."""
     request = _parse(body)
+    _check_thread(request.thread)
     if not request.model:
         raise invalid_request("model: must not be empty")
     if not request.messages:
@@ -128,6 +129,17 @@ def _sentence(path: str, problem: str) -> str:
 
 
 # -- what the shape cannot say -------------------------------------------------------------------
+
+
+def _check_thread(thread: Any) -> None:
+    """Refuse to go on with a conversation that the client did not send: none is kept here.
+
+    Anthropic's SDK has its tool runner do so by default, and sends everything again when it is
+    told this. A model that was given the last message alone would answer it all the same.
+    """
+    if isinstance(thread, dict) and thread.get("type") == "continue":
+        message = "thread: no conversation is kept here; send all of its messages"
+        raise ApiError(404, message, error_code="thread_not_found")
 
 
 def _check_tool_choice(request: MessagesRequest) -> None:

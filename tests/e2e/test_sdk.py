@@ -179,6 +179,37 @@ async def test_a_tool_and_its_result_come_back(
     ]
 
 
+async def test_the_tool_runner_sends_what_no_thread_holds(
+    sdk: anthropic.AsyncAnthropic, engine: OllamaEmulator
+) -> None:
+    """It asks for threads unless told otherwise: only new messages, continuing an earlier answer."""
+
+    @anthropic.beta_async_tool
+    async def get_weather(city: str) -> str:
+        """The weather of a city."""
+        return f"{city} is cold"
+
+    cities = iter(["Oslo", "Rome", "Bern"])
+    engine.script = lambda request: (
+        Answer("Cold.")
+        if turns(request) == 3
+        else Answer(Call("get_weather", {"city": next(cities)}))
+    )
+    runner = sdk.beta.messages.tool_runner(
+        model=MODEL, max_tokens=64, messages=HELLO, tools=[get_weather]
+    )
+    last = await runner.until_done()
+
+    assert last.content[0].type == "text" and last.content[0].text == "Cold."
+    told = messages(engine.chats[-1])
+    assert told[0]["content"] == "Say hello"
+    assert [entry["content"] for entry in told if entry["role"] == "tool"] == [
+        "Oslo is cold",
+        "Rome is cold",
+        "Bern is cold",
+    ]
+
+
 async def test_structured_output(sdk: anthropic.AsyncAnthropic, engine: OllamaEmulator) -> None:
     engine.script = Answer('{"colour":', '"blue"}')
     schema = {"type": "object", "properties": {"colour": {"type": "string"}}}

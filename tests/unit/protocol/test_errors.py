@@ -28,6 +28,16 @@ LLAMA_OVERFLOW = {
 IS = "This model's maximum context length is"
 
 
+def test_what_a_client_can_do_about_it_is_in_the_details():
+    plain, told = ApiError(404, "no"), ApiError(404, "no", error_code="thread_not_found")
+    assert "details" not in json.loads(body(plain, "req_1"))["error"]
+    assert json.loads(body(told, "req_1"))["error"] == {
+        "type": "not_found_error",
+        "message": "no",
+        "details": {"error_code": "thread_not_found"},
+    }
+
+
 @pytest.mark.parametrize(
     ("said", "tokens", "maximum"),
     [
