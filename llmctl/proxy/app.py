@@ -169,7 +169,11 @@ class App:
             raise ApiError(404, f"there is no {path[:200]!r} here")
         endpoint = methods.get(request.method)
         if endpoint is None:
-            raise ApiError(405, f"{path} takes {', '.join(methods)}, not {request.method[:20]}")
+            taken = ", ".join(methods)
+            refusal = ApiError(405, f"{path} takes {taken}, not {request.method[:20]}")
+            refused = error_response(refusal, request_id=request_id)
+            refused.headers["Allow"] = taken
+            return refused
         return await endpoint(request, tenant, request_id)
 
     async def _post_messages(

@@ -150,6 +150,11 @@ async def test_only_the_listed_paths_exist(engine, proxy, method, path, status):
     assert shaped(answer)[0] == status
 
 
+async def test_a_wrong_method_is_told_the_right_ones(proxy):
+    async with proxy.session.put(proxy.url + "/v1/models", headers=proxy.headers) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
 async def test_every_path_needs_the_token_and_head_does_not(proxy):
     proxy.token = "llmctl_wrong"
     for path in ("/health", "/stats", "/metrics", "/v1/models", "/nothing"):
