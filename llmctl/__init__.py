@@ -1,3 +1,3 @@
 """llmctl: Claude Code on an open model, on a GPU you rent or own."""
 
-__version__ = "0.3.1"
+__version__ = "0.3.2"

@@ -40,7 +40,7 @@ class Said(NamedTuple):
 def same_answer(a: str, b: str) -> bool:
     """Return whether ``a`` and ``b`` say the same. Symmetric; in doubt they do not."""
     if _squeezed(a) == _squeezed(b):
-        return bool(a.strip())
+        return bool(a.strip() and b.strip())
     first, second = _said(a), _said(b)
     if first.code != second.code or first.lead != second.lead:
         return False

@@ -37,6 +37,7 @@ def test_the_same(a, b):
         (SLICE, "Use slicing."),
         ("Open port 8080 on the host.", "Close port 8080 on the host."),
         ("", ""),
+        ("", "."),
         (
             "First copy the file to the host, then delete the container and its volume.",
             "First delete the container and its volume, then copy the file to the host and stop.",
