@@ -11,15 +11,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CLEAN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 def run(
     work: Coroutine[Any, Any, T], *, leftover: "Callable[[], LlmctlError]", quiet: bool = False
 ) -> T:
     """Run ``work`` to its end and return what it returns; ``quiet`` says nothing on Ctrl-C.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it, and it may take its time to clean up. A second
+    The first of ``signals.stopping()`` cancels it, and it may take its time to clean up. A second
     SIGINT prints ``leftover()`` and ends the process with its exit code; nothing is cleaned up.
     """
     import asyncio
@@ -33,6 +31,7 @@ async def _run(
     import asyncio
 
     from llmctl.core.errors import Cancelled
+    from llmctl.core.signals import stopping
 
     task = asyncio.current_task()
     told = False
@@ -48,14 +47,15 @@ async def _run(
             _leave(leftover())
 
     loop = asyncio.get_running_loop()
-    for number in _CLEAN:
+    numbers = stopping()
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         return await work
     except asyncio.CancelledError:
         raise Cancelled("interrupted") from None
     finally:
-        for number in _CLEAN:
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

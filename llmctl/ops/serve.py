@@ -1,7 +1,7 @@
 """The life of the proxy: listen, announce, drain, end.
 
-First SIGTERM or SIGINT: new requests are refused with 529, open streams get ``drain_s`` seconds,
-then an SSE ``error`` event. Second signal: at once.
+First SIGTERM, SIGINT or closed terminal: new requests are refused with 529, open streams get
+``drain_s`` seconds, then an SSE ``error`` event. Second SIGTERM or SIGINT: at once.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any
 
 from llmctl.config.schema import ServeConfig
 from llmctl.core.errors import ConfigError
+from llmctl.core.signals import stopping
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.errors import overloaded
 from llmctl.proxy.app import App
@@ -68,11 +69,12 @@ class Stop:
         self.asked = asyncio.Event()
         self.now = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
+        for number in stopping():
+            loop.add_signal_handler(number, self._signalled, number)
 
-    def _signalled(self) -> None:
-        if self.asked.is_set():
+    def _signalled(self, number: signal.Signals) -> None:
+        # of one closed terminal both the kernel and the shell tell
+        if self.asked.is_set() and number is not signal.SIGHUP:
             self.now.set()
         self.asked.set()
 

@@ -32,11 +32,15 @@ class EngineToolCall(Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
 
 
+UNSAID = "unsaid"
+"""The reason of an end without one."""
+
+
 class EngineDone(Struct, frozen=True, kw_only=True):
     """The engine's own end of an answer."""
 
     reason: str
-    """``stop``, ``length``, ``tool_calls`` or ``content_filter``; other words count as ``stop``."""
+    """``stop``, ``length``, ``tool_calls``, ``content_filter`` or ``UNSAID``; others are a stop."""
     prompt_tokens: int | None = None
     """The whole prompt, engine-cached prefix included."""
     cached_prompt_tokens: int | None = None

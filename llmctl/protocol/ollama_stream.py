@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from llmctl.protocol.calls import arguments_of
 from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall, counted
-from llmctl.protocol.errors import from_engine
+from llmctl.protocol.errors import broken_stream, from_engine
 from llmctl.protocol.lines import StreamDecoder
 
 
@@ -88,6 +88,8 @@ class OllamaDecoder(StreamDecoder):
 
 
 def _call(call: _ToolCall) -> EngineToolCall:
+    if not call.function.name:
+        raise broken_stream("the engine called a tool without saying which")
     arguments = call.function.arguments or {}
     if isinstance(arguments, str):
         arguments = arguments_of(arguments)

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from llmctl.protocol.calls import arguments_of, parse_json
-from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall, counted
+from llmctl.protocol.engine import UNSAID, EngineChunk, EngineDone, EngineToolCall, counted
 from llmctl.protocol.errors import broken_stream, from_engine
 from llmctl.protocol.lines import MAX_LINE_BYTES, StreamDecoder
 
@@ -186,7 +186,7 @@ class OpenAIDecoder(StreamDecoder):
         details, hidden = usage.prompt_tokens_details, usage.completion_tokens_details
         cached = None if details is None else counted(details.cached_tokens)
         return EngineDone(
-            reason=self._reason or "stop",
+            reason=self._reason or UNSAID,
             prompt_tokens=prompt,
             cached_prompt_tokens=cache_n if cached is None else cached,
             completion_tokens=counted(timings.predicted_n) if completion is None else completion,
@@ -235,6 +235,8 @@ class _PartialCall:
         return True
 
     def complete(self) -> EngineToolCall:
+        if not self.name:
+            raise broken_stream("the engine called a tool without saying which")
         arguments = self._arguments
         if arguments is None:
             arguments = arguments_of("".join(self._fragments))

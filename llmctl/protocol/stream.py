@@ -12,7 +12,7 @@ from llmctl.protocol.anthropic import (
 )
 from llmctl.protocol.blocks import Blocks
 from llmctl.protocol.calls import UNPARSED, OfferedTools
-from llmctl.protocol.engine import EngineChunk, EngineDone, EngineToolCall
+from llmctl.protocol.engine import UNSAID, EngineChunk, EngineDone, EngineToolCall
 from llmctl.protocol.errors import ApiError
 from llmctl.protocol.events import Event, Failed, Finished, Ping, TextAdded, ThinkingAdded
 from llmctl.protocol.remembered import Remembered
@@ -32,6 +32,8 @@ ONLY_THOUGHT = "(The model thought about this, but gave no answer.)"
 NOTHING_YET = "(The model used up its output tokens before it came to an answer.)"
 CALL_LOST = "(The model's tool call was incomplete and could not be used.)"
 
+_DOUBTFUL = frozenset({"content_filter", UNSAID})
+"""Ends after which an answer is given, but not again."""
 _offered = Remembered(OfferedTools)
 _NO_TOOLS = OfferedTools(())
 
@@ -83,7 +85,7 @@ class Composer:
         ended = self.stop_matched or (self._done is not None and not self._ran_out())
         if not ended or self._excused or self._unsound or not isinstance(self._end, Finished):
             return False
-        if self._done is not None and self._done.reason == "content_filter":
+        if self._done is not None and self._done.reason in _DOUBTFUL:
             return False
         return self._end.stop_reason != "max_tokens" and self._blocks.begun
 

@@ -9,6 +9,8 @@ from msgspec import Struct
 from llmctl.protocol.errors import ApiError
 from llmctl.proxy.responses import JSON
 
+SLOWEST_BYTES_S = 256
+"""A body that comes more slowly than this, all in all, is not waited for."""
 _ENCODINGS = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 
 
@@ -18,15 +20,15 @@ class BodyLimits(Struct, frozen=True, kw_only=True):
     max_bytes: int
     """After decompression."""
     pause_s: float
-    """Longest silence between two pieces."""
+    """Longest silence between two pieces, and what a body has on top of ``SLOWEST_BYTES_S``."""
 
 
 async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
     """Return the decompressed body.
 
-    Raises ``ApiError`` 413 for one too large, 408 when the client falls silent, 415 for what is
-    not JSON or compressed in an unknown way, 417 for an ``Expect`` that is not understood, and 400
-    for a body that breaks off or cannot be decompressed.
+    Raises ``ApiError`` 413 for one too large, 408 when the client falls silent or sends in drops,
+    415 for what is not JSON or compressed in an unknown way, 417 for an ``Expect`` that is not
+    understood, and 400 for a body that breaks off or cannot be decompressed.
     """
     _check_type(request)
     _check_encoding(request)
@@ -36,15 +38,18 @@ async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.pause_s) as deadline:
+        latest = asyncio.get_running_loop().time() + limits.pause_s
+        async with asyncio.timeout_at(latest) as deadline:
             while chunk := await request.content.readany():
                 size += len(chunk)
                 if size > limits.max_bytes:
                     raise _too_large(limits.max_bytes)
                 chunks.append(chunk)
-                deadline.reschedule(asyncio.get_running_loop().time() + limits.pause_s)
+                patient = asyncio.get_running_loop().time() + limits.pause_s
+                deadline.reschedule(min(patient, latest + size / SLOWEST_BYTES_S))
     except TimeoutError:
-        raise ApiError(408, f"no more of the body came in {limits.pause_s:g} s") from None
+        words = f"the body stopped coming or came too slowly ({size:,} bytes so far)"
+        raise ApiError(408, words) from None
     except (HttpProcessingError, web.RequestPayloadError) as broken:
         # the last line says what; aiohttp puts a status before it
         reason = str(broken).splitlines()[-1].strip()

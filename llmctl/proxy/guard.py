@@ -14,6 +14,7 @@ from llmctl.protocol.errors import ApiError
 PAGE = "/ui/"
 """Paths of the page for people."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_KEYS = ("x-api-key", "Authorization")
 _ALLOWED_FETCH_SITES = frozenset({"none", "same-origin"})
 
 
@@ -37,6 +38,9 @@ class Guard:
         headers = request.headers
         _check_framing(request)
         self._check_host(headers.getall("Host", ()))
+        for name in _KEYS:
+            if len(headers.getall(name, ())) > 1:
+                raise ApiError(400, f"{name} came more than once; send one token")
         if "Origin" in headers and not self._is_allowed(headers["Origin"].lower(), request):
             raise ApiError(403, f"origin {headers['Origin'][:200]!r} is not allowed")
         if headers.get("Sec-Fetch-Site", "none") not in _ALLOWED_FETCH_SITES:

@@ -190,6 +190,32 @@ async def test_a_body_that_stops_coming_is_a_408(engine, start):
         assert shaped(await talk(proxy.port, data))[0] == 408
 
 
+async def test_a_body_that_drips_is_a_408(engine, start):
+    """Each byte comes well within the patience for a pause."""
+    async with start(f"ollama:{engine.url}", serve_body_s=0.5) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(head(MESSAGES, LOCAL, "Content-Length: 100000", token=proxy.token))
+        answer = asyncio.create_task(reader.read())
+        async with asyncio.timeout(30):
+            while not answer.done():
+                writer.write(b" ")
+                await asyncio.wait({answer}, timeout=0.02)
+        writer.close()
+    assert shaped(await answer)[0] == 408
+    assert b"came too slowly" in await answer
+
+
+@pytest.mark.parametrize(
+    "fields", [["x-api-key: other"], ["Authorization: Bearer one", "Authorization: Bearer two"]]
+)
+async def test_two_tokens_of_a_kind_are_one_too_many(proxy, fields):
+    """Which of them counts is what others on the way may see differently."""
+    data = head("GET /v1/models HTTP/1.1", LOCAL, *fields, token=proxy.token)
+    answer = await talk(proxy.port, data)
+    assert shaped(answer)[0] == 400
+    assert fields[0].partition(":")[0].encode() + b" came more than once" in answer
+
+
 async def asked(proxy, source: str, path: str = "/v1/models"):
     """Ask on a connection of one's own from an address of this machine; it stays open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, local_addr=(source, 0))

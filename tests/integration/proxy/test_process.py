@@ -127,7 +127,9 @@ async def open_stream(served: Served, gate: asyncio.Event, engine: OllamaEmulato
 # -- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name
+)
 async def test_the_first_signal_lets_open_answers_finish(llmctl_home, engine, number):
     gate = asyncio.Event()
     async with serving(llmctl_home, engine.url) as served:
@@ -155,6 +157,21 @@ async def test_the_first_signal_lets_open_answers_finish(llmctl_home, engine, nu
 async def _whole(served: Served) -> str:
     async with served.post(temperature=0.5) as response:
         return (await response.json())["content"][0]["text"]
+
+
+async def test_a_closed_terminal_is_one_signal_however_often_it_is_told(llmctl_home, engine):
+    gate = asyncio.Event()
+    async with serving(llmctl_home, engine.url) as served:
+        async with open_stream(served, gate, engine) as reading:
+            served.signal(signal.SIGHUP)
+            await served.draining()
+            served.signal(signal.SIGHUP)
+            assert (await served.health())["status"] == "draining"
+            gate.set()
+            assert parse(await reading)[-1]["type"] == "message_stop"
+        code, err = await served.ended()
+    assert code == 0
+    assert "still in progress" not in err
 
 
 async def test_the_second_signal_ends_everything_at_once(llmctl_home, engine):

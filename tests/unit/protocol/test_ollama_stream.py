@@ -67,6 +67,13 @@ def test_the_last_line_needs_no_line_feed():
     assert decode(ollama_done().rstrip()) == decode(ollama_done())
 
 
+def test_a_call_of_nothing_is_no_answer():
+    call = {"function": {"name": "", "arguments": {}}}
+    line = json.dumps({"message": {"content": "", "tool_calls": [call]}}).encode() + b"\n"
+    with pytest.raises(ApiError, match="without saying which"):
+        decode(line)
+
+
 def test_metrics_left_out_on_the_wire_stay_unknown():
     line = b'{"message":{"role":"assistant","content":""},"done":true}\n'
     assert decode(line) == [EngineChunk(done=EngineDone(reason="stop"))]

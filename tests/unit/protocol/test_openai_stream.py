@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from llmctl.protocol.calls import UNPARSED
-from llmctl.protocol.engine import EngineChunk, EngineDone
+from llmctl.protocol.engine import UNSAID, EngineChunk, EngineDone
 from llmctl.protocol.errors import ApiError
 from llmctl.protocol.openai_stream import OpenAIDecoder
 from tests.unit.protocol.streams import call, cuts, openai_event, pieces
@@ -125,7 +125,7 @@ def test_a_choice_may_have_nothing_but_its_end():
 
 def test_the_end_may_lack_its_mark_or_its_reason_but_not_both():
     assert decode(openai_event(content="a", finish_reason="length"))[-1].done.reason == "length"
-    assert decode(openai_event(content="a") + DONE)[-1].done.reason == "stop"
+    assert decode(openai_event(content="a") + DONE)[-1].done.reason == UNSAID
     with pytest.raises(ApiError, match="closed the stream before m had finished"):
         decode(openai_event(content="a"))
 
@@ -138,6 +138,14 @@ def test_an_answer_that_the_engine_gave_up_is_none(reason):
     with pytest.raises(ApiError, match=f"gave up on the answer .*{reason}") as caught:
         decoder.finish()
     assert caught.value.retry_once
+
+
+def test_a_call_of_nothing_is_no_answer():
+    decoder = OpenAIDecoder(model="m")
+    decoder.feed(part(0, "", '{"limit": 1}', "a"))
+    with pytest.raises(ApiError, match="without saying which"):
+        decoder.feed(openai_event(finish_reason="tool_calls"))
+        decoder.finish()
 
 
 def test_no_call_is_given_before_it_is_whole():

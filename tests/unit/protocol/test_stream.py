@@ -14,7 +14,7 @@ from llmctl.protocol.anthropic import (
     ToolUseBlock,
 )
 from llmctl.protocol.calls import UNPARSED
-from llmctl.protocol.engine import EngineChunk, EngineDone
+from llmctl.protocol.engine import UNSAID, EngineChunk, EngineDone
 from llmctl.protocol.errors import ApiError
 from llmctl.protocol.events import (
     BlockStopped,
@@ -301,8 +301,9 @@ def test_calls_a_cache_should_not_or_cannot_hold(arguments):
     assert not composer.complete
 
 
-def test_an_answer_that_was_filtered_is_not_complete():
-    composer, message = compose([EngineChunk(text="I was"), done("content_filter")])
+@pytest.mark.parametrize("reason", ["content_filter", UNSAID])
+def test_an_answer_whose_end_is_in_doubt_is_not_complete(reason):
+    composer, message = compose([EngineChunk(text="I was"), done(reason)])
     assert message.stop_reason == "end_turn"
     assert not composer.complete
 

@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import RequestPayloadError
 
 from llmctl.protocol.errors import ApiError
-from llmctl.proxy.body import BodyLimits, read_body
+from llmctl.proxy.body import SLOWEST_BYTES_S, BodyLimits, read_body
 from tests.clocks import ManualClock
 from tests.unit.proxy.wire import virtually
 
@@ -78,16 +78,28 @@ async def test_an_announced_length_beyond_the_limit_is_refused_at_once():
 
 @virtually
 async def test_silence_is_a_408_but_each_piece_buys_time(clock: ManualClock) -> None:
-    content = reader()
-    reading = asyncio.get_running_loop().create_task(refusal(content))
+    content, limits = reader(), BodyLimits(max_bytes=100_000, pause_s=20.0)
+    reading = asyncio.get_running_loop().create_task(refusal(content, limits))
     for _ in range(10):
         await asyncio.sleep(LIMITS.pause_s - 1)
-        content.feed_data(b"x")
+        content.feed_data(b"x" * 19 * SLOWEST_BYTES_S)
     said_at = clock.monotonic()
     assert not reading.done()
     refused = await reading
     assert refused.status == 408
     assert clock.monotonic() - said_at == pytest.approx(LIMITS.pause_s)
+
+
+@virtually
+async def test_drops_buy_next_to_no_time(clock: ManualClock) -> None:
+    begun = clock.monotonic()
+    content = reader()
+    reading = asyncio.get_running_loop().create_task(refusal(content))
+    while not reading.done():
+        content.feed_data(b"x")
+        await asyncio.sleep(1.0)
+    assert (await reading).status == 408
+    assert clock.monotonic() - begun == pytest.approx(LIMITS.pause_s, abs=2.0)
 
 
 @pytest.mark.parametrize(
