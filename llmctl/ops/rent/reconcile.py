@@ -1,9 +1,10 @@
 """The markets' lists against our record, before anything else a command does with them."""
 
+import asyncio
 import logging
 from collections.abc import Collection, Iterable
 
-from llmctl.core.errors import LlmctlError, NotFound
+from llmctl.core.errors import LlmctlError, NotFound, ProviderError
 from llmctl.core.rental import (
     LABEL_PREFIX,
     Instance,
@@ -21,13 +22,18 @@ log = logging.getLogger(__name__)
 
 
 async def reconcile(
-    world: World, names: Iterable[ProviderName], *, leave: Collection[str] = ()
+    world: World,
+    names: Iterable[ProviderName],
+    *,
+    leave: Collection[str] = (),
+    within_s: float | None = None,
 ) -> Reconciled:
     """Compare each market with the record and mend what differs.
 
     Only instances whose label has this installation's id are looked at. Rentals that another
     process works on are left to it, those whose uuid is in ``leave`` to the caller. A market that
-    cannot be read is a problem in the result, and proves nothing about its instances.
+    cannot be read, or not ``within_s`` seconds, is a problem in the result, and proves nothing
+    about its instances.
     """
     found = Reconciled()
     for name in names:
@@ -35,7 +41,8 @@ async def reconcile(
         if provider is None:
             continue
         try:
-            await _compare(world, provider, found, leave)
+            everything = await _listed(provider, within_s)
+            await _compare(world, provider, everything, found, leave)
         except LlmctlError as failure:
             log.info("%s cannot be compared: %s", name, failure)
             found.problems.append(failure)
@@ -53,11 +60,27 @@ def warn_of_strays(world: World, found: Reconciled) -> None:
         world.say("reconcile", StepState.WARNING, text)
 
 
+async def _listed(provider: Provider, within_s: float | None) -> list[Instance]:
+    try:
+        async with asyncio.timeout(within_s):
+            return await provider.instances()
+    except TimeoutError:
+        name = provider.name.value
+        raise ProviderError(
+            f"{name} did not list its instances in {within_s:g} s; what we say of it is our record",
+            hint="llmctl doctor",
+            retryable=True,
+        ) from None
+
+
 async def _compare(
-    world: World, provider: Provider, found: Reconciled, leave: Collection[str]
+    world: World,
+    provider: Provider,
+    everything: list[Instance],
+    found: Reconciled,
+    leave: Collection[str],
 ) -> None:
     prefix = f"{LABEL_PREFIX}{world.store.install_id}/"
-    everything = await provider.instances()
     ours = [each for each in everything if each.label.startswith(prefix)]
     for instance in ours:
         await _settle(world, instance, found, leave)

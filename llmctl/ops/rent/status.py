@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec import Struct
 
-from llmctl.core.errors import LlmctlError, RemoteFailed, SshError
+from llmctl.core.errors import LlmctlError, ProviderError, RemoteFailed, SshError
 from llmctl.core.rental import Instance, InstanceState, Phase, Rental
 from llmctl.core.reports import InstanceStatus, Reconciled
 from llmctl.ops.rent.costs import spent
@@ -14,7 +14,9 @@ from llmctl.ops.rent.world import World
 from llmctl.ssh.watchdog import Armed
 
 ASK_S = 8.0
-"""How long a machine may take to say when it ends itself."""
+"""How long a machine may take to say when it ends itself, and a market how one machine is."""
+LIST_S = 20.0
+"""How long a market may take to list what is rented: somebody sits and waits."""
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):
@@ -24,9 +26,10 @@ class StatusReport(Struct, frozen=True, kw_only=True):
     reconciled: Reconciled
 
 
-async def collect(world: World) -> StatusReport:
+async def collect(world: World, *, list_s: float = LIST_S) -> StatusReport:
     """Compare with the markets, then ask after each rental. Reads, but for what must be mended."""
-    reconciled = await reconcile(world, [name for name in world.providers if name.paid])
+    paid = [name for name in world.providers if name.paid]
+    reconciled = await reconcile(world, paid, within_s=list_s)
     rentals = _open(world)
     seen = await asyncio.gather(*(_seen(world, rental) for rental in rentals))
     guards = await asyncio.gather(*(_guard(world, rental) for rental in rentals))
@@ -64,7 +67,10 @@ async def _seen(world: World, rental: Rental) -> Instance | LlmctlError | None:
     if provider is None or rental.instance_id is None:
         return None
     try:
-        return await provider.get(rental.instance_id)
+        async with asyncio.timeout(ASK_S):
+            return await provider.get(rental.instance_id)
+    except TimeoutError:
+        return ProviderError(f"{rental.provider.value} did not answer in {ASK_S:.0f} s")
     except LlmctlError as failure:
         return failure
 

@@ -87,6 +87,8 @@ class FakeMarket:
     machines: dict[str, Instance] = field(default_factory=dict)
     fails: dict[str, LlmctlError] = field(default_factory=dict)
     """By call; for ever."""
+    silent: bool = False
+    """Whether it never lists anything, and never says that it will not."""
     calls: list[str] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     wishes: list[OfferWish] = field(default_factory=list)
@@ -129,6 +131,8 @@ class FakeMarket:
 
     async def instances(self) -> list[Instance]:
         self._called("instances")
+        if self.silent:
+            await asyncio.Event().wait()
         return list(self.machines.values())
 
     async def destroy(self, instance_id: str) -> None:

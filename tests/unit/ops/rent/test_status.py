@@ -53,6 +53,15 @@ async def test_a_market_that_cannot_be_read_hides_nothing(stage: Stage):
     assert [each.message for each in report.reconciled.problems] == ["410 Gone"]
 
 
+async def test_a_market_that_says_nothing_is_not_waited_for(stage: Stage):
+    await ready(stage)
+    stage.market.silent = True
+    report = await collect(stage.world, list_s=0.01)
+    assert [row.name for row in report.instances] == ["main"]
+    (problem,) = report.reconciled.problems
+    assert "did not list its instances in 0.01 s" in problem.message
+
+
 async def test_what_the_market_stopped_says_why(stage: Stage):
     made = await ready(stage)
     stage.market.change(made.instance_id, state=InstanceState.STOPPED, detail="no credit left")
