@@ -34,11 +34,11 @@ class ServeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     header_s: Seconds = 8.0
     """How long a client may take to send complete headers."""
     body_s: Seconds = 30.0
-    """How long it may pause while it sends a body."""
+    """How long it may pause while it sends a body; at 256 bytes/s it may go on for longer."""
     max_peer_connections: AtLeastOne | None = None
     """Connections of one address; without it 512, and as many as there may be for this machine."""
     drain_s: Annotated[float, Meta(ge=0, le=86400)] = 30.0
-    """How long open answers may go on after the first SIGTERM or Ctrl-C."""
+    """How long open answers may go on after the first SIGTERM, Ctrl-C or closed terminal."""
 
 
 class BackendConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
