@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CLEAN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def run(
     work: Coroutine[Any, Any, T], *, leftover: "Callable[[], LlmctlError]", quiet: bool = False
 ) -> T:
     """Run ``work`` to its end and return what it returns; ``quiet`` says nothing on Ctrl-C.
 
-    The first of ``signals.stopping()`` cancels it, and it may take its time to clean up. A second
+    The first SIGINT, SIGTERM or SIGHUP cancels it, and it may take its time to clean up. A second
     SIGINT prints ``leftover()`` and ends the process with its exit code; nothing is cleaned up.
     """
     import asyncio
@@ -31,7 +33,6 @@ async def _run(
     import asyncio
 
     from llmctl.core.errors import Cancelled
-    from llmctl.core.signals import stopping
 
     task = asyncio.current_task()
     told = False
@@ -47,15 +48,14 @@ async def _run(
             _leave(leftover())
 
     loop = asyncio.get_running_loop()
-    numbers = stopping()
-    for number in numbers:
+    for number in _CLEAN:
         loop.add_signal_handler(number, on_signal, number)
     try:
         return await work
     except asyncio.CancelledError:
         raise Cancelled("interrupted") from None
     finally:
-        for number in numbers:
+        for number in _CLEAN:
             loop.remove_signal_handler(number)
 
 

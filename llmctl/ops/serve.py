@@ -14,7 +14,6 @@ from typing import Any
 
 from llmctl.config.schema import ServeConfig
 from llmctl.core.errors import ConfigError
-from llmctl.core.signals import stopping
 from llmctl.core.tasks import Tasks
 from llmctl.protocol.errors import overloaded
 from llmctl.proxy.app import App
@@ -63,13 +62,20 @@ async def serve(
 
 
 class Stop:
-    """The two signals: ``asked`` to stop, then ``now``."""
+    """The two signals: ``asked`` to stop, then ``now``.
+
+    A closed terminal (SIGHUP) asks too, unless whoever started the process had it outlive its
+    terminal: nohup ignores the signal.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.now = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in stopping():
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: signal.Signals) -> None:

@@ -72,9 +72,20 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(home: Path, engine: str, *, port: int = 0, **settings) -> AsyncIterator[Served]:
-    """Run ``llmctl serve`` from its announcement on; what still runs at the end is killed."""
+async def serving(
+    home: Path,
+    engine: str,
+    *,
+    port: int = 0,
+    under: tuple[str, ...] = ("env", "--default-signal=HUP"),
+    **settings,
+) -> AsyncIterator[Served]:
+    """Run ``llmctl serve`` from its announcement on; what still runs at the end is killed.
+
+    ``under`` is what starts it: as a terminal does, even where nohup started the tests.
+    """
     process = await asyncio.create_subprocess_exec(
+        *under,
         *llmctl_command(),
         *("serve", "--json", "--port", str(port), "--backend", f"ollama:{engine}"),
         env=environment(home, **settings),
@@ -172,6 +183,17 @@ async def test_a_closed_terminal_is_one_signal_however_often_it_is_told(llmctl_h
         code, err = await served.ended()
     assert code == 0
     assert "still in progress" not in err
+
+
+async def test_under_nohup_a_closed_terminal_is_nothing(llmctl_home, engine):
+    async with serving(llmctl_home, engine.url, under=("nohup",)) as served:
+        async with open_stream(served, asyncio.Event(), engine):
+            served.signal(signal.SIGHUP)
+            assert (await served.health())["status"] == "ok"
+            served.signal(signal.SIGTERM)
+            await served.draining()
+            served.signal(signal.SIGTERM)
+        assert (await served.ended())[0] == 0
 
 
 async def test_the_second_signal_ends_everything_at_once(llmctl_home, engine):
