@@ -227,7 +227,8 @@ class Runtime:
                 # What exists by now lives as long as the process: no need to look at it again.
                 gc.freeze()
 
-            await serve(app, serving, ready=ready)
+            names = [tunnel.name for tunnel in self._tunnels.values()]
+            await serve(app, serving, ready=ready, names=names)
 
     async def _open_tunnels(self, stack: AsyncExitStack) -> None:
         """Start the tunnels, and wait a moment for them; a key that is refused is an error."""

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from llmctl.config.schema import ServeConfig
@@ -30,9 +30,11 @@ async def serve(
     config: ServeConfig,
     *,
     ready: Callable[[int], Coroutine[Any, Any, None]],
+    names: Sequence[str] = (),
 ) -> None:
     """Serve until a signal comes; ``ready`` is told the port once connections are accepted.
 
+    ``names`` are the instances behind it, for what is advised where it cannot listen.
     Raises ``ConfigError`` when the address cannot be bound, and for an aiohttp that is not safe.
     """
     pipeline = app.pipeline
@@ -45,7 +47,7 @@ async def serve(
         max_peer_connections=config.max_peer_connections,
     )
     stop = Stop()
-    server = await _bind(front, config.listen, config.port)
+    server = await _bind(front, config.listen, config.port, names)
     try:
         port = server.sockets[0].getsockname()[1]
         await _unless(stop.asked, ready(port))
@@ -85,25 +87,26 @@ class Stop:
         self.asked.set()
 
 
-async def _bind(front: Front, listen: str, port: int) -> asyncio.Server:
+async def _bind(front: Front, listen: str, port: int, names: Sequence[str]) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
         return await loop.create_server(front, listen, port, backlog=512)
     except OSError as failure:
-        raise _refusal(failure, listen, port) from failure
+        raise _refusal(failure, listen, port, names) from failure
 
 
-def _refusal(failure: OSError, listen: str, port: int) -> ConfigError:
+def _refusal(failure: OSError, listen: str, port: int, names: Sequence[str] = ()) -> ConfigError:
     """Say why an address cannot be had, and which can."""
     number = failure.errno or 0
     # Names that are not known have numbers below zero and words of their own.
     reason = os.strerror(number).lower() if number > 0 else failure.strerror or str(failure)
     if number == errno.EADDRINUSE:
-        hint = f"llmctl serve --port {port + 1}"
+        change = f"--port {port + 1}"
     elif isinstance(failure, PermissionError):
-        hint = f"llmctl serve --port {8000 + port % 1024}"
+        change = f"--port {8000 + port % 1024}"
     else:
-        hint = "llmctl serve --listen 127.0.0.1"
+        change = "--listen 127.0.0.1"
+    hint = " ".join(["llmctl serve", *names, change])
     return ConfigError(f"cannot listen on {listen}:{port}: {reason}", hint=hint)
 
 

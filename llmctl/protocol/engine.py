@@ -60,6 +60,11 @@ def counted(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
+def measured(value: Any) -> float | None:
+    """Return what an engine says it took, None where that is no duration."""
+    return float(value) if type(value) in (int, float) and 0 <= value < 2**53 else None
+
+
 class EngineChunk(Struct, kw_only=True, gc=False):
     """One step of an engine's stream: thinking first, then text, then calls, then the end."""
 

@@ -7,7 +7,14 @@ import msgspec
 from msgspec import Struct
 
 from llmctl.protocol.calls import arguments_of, parse_json
-from llmctl.protocol.engine import UNSAID, EngineChunk, EngineDone, EngineToolCall, counted
+from llmctl.protocol.engine import (
+    UNSAID,
+    EngineChunk,
+    EngineDone,
+    EngineToolCall,
+    counted,
+    measured,
+)
 from llmctl.protocol.errors import broken_stream, from_engine
 from llmctl.protocol.lines import MAX_LINE_BYTES, StreamDecoder
 
@@ -57,7 +64,7 @@ class _Timings(Struct):
 
     cache_n: Any = None
     prompt_n: Any = None
-    prompt_ms: float | None = None
+    prompt_ms: Any = None
     predicted_n: Any = None
 
 
@@ -191,7 +198,7 @@ class OpenAIDecoder(StreamDecoder):
             cached_prompt_tokens=cache_n if cached is None else cached,
             completion_tokens=counted(timings.predicted_n) if completion is None else completion,
             hidden_tokens=0 if hidden is None else counted(hidden.reasoning_tokens) or 0,
-            prompt_ms=timings.prompt_ms,
+            prompt_ms=measured(timings.prompt_ms),
         )
 
 

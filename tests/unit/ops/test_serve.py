@@ -76,3 +76,8 @@ def test_an_address_that_cannot_be_had_is_explained(failure, reason, hint):
     assert "error while" not in error.message
     assert hint in error.hint
     assert os.linesep not in error.message
+
+
+def test_what_is_advised_keeps_the_instances_that_were_named():
+    error = _refusal(OSError(errno.EADDRINUSE, "in use"), "127.0.0.1", 8000, ["main", "second"])
+    assert error.hint == "llmctl serve main second --port 8001"

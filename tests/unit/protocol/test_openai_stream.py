@@ -76,7 +76,7 @@ def test_any_split_gives_the_same_chunks(where):
         ({}, EngineDone(reason="stop")),
         ({"usage": None}, EngineDone(reason="stop")),
         (
-            {"usage": {"prompt_tokens": "5", "completion_tokens": -6}, "timings": {"prompt_n": 7.0}},
+            {"usage": {"prompt_tokens": "5", "completion_tokens": -6}, "timings": {"prompt_n": 7.0, "prompt_ms": "x"}},
             EngineDone(reason="stop", prompt_tokens=7),
         ),
         (
