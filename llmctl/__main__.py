@@ -1,5 +1,5 @@
 """``python -m llmctl``."""
 
-from llmctl.cli.main import main
+from llmctl.cli.entry import main
 
 main()

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,11 +14,6 @@ from llmctl.core.errors import ConfigError, ExitCode, LlmctlError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def main() -> NoReturn:
-    """Run ``llmctl`` with the arguments of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
