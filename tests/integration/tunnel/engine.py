@@ -22,6 +22,8 @@ class Engine:
         self.open = 0
         """Connections now."""
         self.closed = 0
+        self.floods = 0
+        """Floods now; nothing but a connection that ends ends one."""
         self.requests: list[bytes] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,9 +79,13 @@ class Engine:
                     await writer.drain()
                     await asyncio.sleep(pause)
             case b"flood":
-                while True:
-                    writer.write(ZEROS)
-                    await writer.drain()
+                self.floods += 1
+                try:
+                    while True:
+                        writer.write(ZEROS)
+                        await writer.drain()
+                finally:
+                    self.floods -= 1
             case b"count":
                 size = 0
                 while data := await reader.read(65536):
