@@ -15,4 +15,4 @@ def main() -> NoReturn:
 
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(130)  # as ``ExitCode.INTERRUPTED``, which may not be loaded yet

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmctl.cli.rented import Session
-    from llmctl.core.rental import UpPlan
+    from llmctl.core.rental import UpPlan, UpSpec
 
 MACHINE = "Machine"
 ENGINE = "Engine"
@@ -250,10 +250,8 @@ def up(  # noqa: PLR0913  one parameter per option
     """
     flags = given_flags(locals())  # before anything else has a name
     from llmctl.cli.rented import Session
-    from llmctl.ops.rent.plan import plan_up, without_effect
+    from llmctl.ops.rent.plan import plan_up
     from llmctl.ops.rent.spec import make_spec
-    from llmctl.render.checks import columns
-    from llmctl.render.offers import plan_document, plan_text
 
     options.begin(verbose=verbose, quiet=quiet, no_color=no_color, as_json=as_json)
     session = Session(flags=flags, config=config, key_file=key_file, quiet=quiet, dry_run=dry_run)
@@ -261,18 +259,27 @@ def up(  # noqa: PLR0913  one parameter per option
     known, keys = session.renting.store.by_name(name), session.renting.access
     spec = make_spec(session.loaded, name, profile=profile, keys=keys, keep=keep, existing=known)
     plan = session.run(lambda world: plan_up(world, spec))
-    given = [key for key, value in flags.items() if value is not None]
-    _warn_of(without_effect(spec, plan, given), name)
+    _warn_of(spec, plan, flags)
     if dry_run:
-        width = columns(sys.stdout)
-        options.put(plan_document(plan) if as_json else plan_text(plan, width=width))
+        _show(plan, as_json=as_json)
     else:
         _carry_out(session, plan, yes=yes, as_json=as_json, quiet=quiet)
 
 
-def _warn_of(lost: "Sequence[str]", name: str) -> None:
+def _show(plan: "UpPlan", *, as_json: bool) -> None:
+    from llmctl.render.checks import columns
+    from llmctl.render.offers import plan_document, plan_text
+
+    options.put(plan_document(plan) if as_json else plan_text(plan, width=columns(sys.stdout)))
+
+
+def _warn_of(asked: "UpSpec", plan: "UpPlan", flags: "Mapping[str, object]") -> None:
     """Name the options that an instance which exists cannot follow."""
-    if lost:
+    from llmctl.ops.rent.plan import without_effect
+
+    given = [key for key, value in flags.items() if value is not None]
+    name = asked.name
+    if lost := without_effect(asked, plan, given):
         options.say(
             f"warning: {name} exists and stays what it is: {', '.join(lost)} would hold for a new "
             f"machine; llmctl down {name} ends this one"
