@@ -32,7 +32,7 @@ async def reconcile(
 
     Only instances whose label has this installation's id are looked at. Rentals that another
     process works on are left to it, those whose uuid is in ``leave`` to the caller. A market that
-    cannot be read, or not ``within_s`` seconds, is a problem in the result, and proves nothing
+    cannot be read, or not in ``within_s`` seconds, is a problem in the result, and proves nothing
     about its instances.
     """
     found = Reconciled()
